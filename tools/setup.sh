@@ -61,7 +61,7 @@ if ! { new_enough .venv/bin/python && .venv/bin/python -m pip --version; } >/dev
         die "Python could not make the environment in $PROJECT/.venv (its reason stands above)."
 fi
 say "Installing the course and the Python packages that it needs into .venv (from PyPI)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$extra" ||
+.venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".$extra" ||
     die "pip could not install the Python packages (its reason stands above). Is there a network? Then run this command again."
 tools/jupyter-config.sh "$PROJECT/.venv"
 printf %s "$state" >"$stamp"
