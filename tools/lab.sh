@@ -13,6 +13,7 @@ if [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && [[ " ${LAB_ARGS:-} " != *" --no-
     args+=(--no-browser)
     say "No screen here: open the URL that JupyterLab prints below in a browser. Ctrl+C ends it."
 fi
+export PATH="$PROJECT/.venv/bin:$PATH" # so that `kit` is a command in JupyterLab's terminal
 say "Starting JupyterLab on $start"
 # shellcheck disable=SC2086  # LAB_ARGS is meant to be split
 exec .venv/bin/python -m jupyterlab "${args[@]}" ${LAB_ARGS:-}

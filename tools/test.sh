@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# make test: lint, types, every test and notebook, then a second pass as an ordinary user. The exit status tells.
+. "$(dirname "$0")/common.sh"
+linux_only
+python=.venv/bin/python
+logs=$(mktemp -d /tmp/kit-test-XXXXXX)
+trap 'rm -rf "$logs"' EXIT
+failed=()
+
+# step NAME COMMAND...: run it, show it, keep what it said, go on in any case.
+step() {
+    local name=$1
+    shift
+    say "$name"
+    "$@" 2>&1 | tee "$logs/$name" || failed+=("$name")
+}
+closing_line() { tail -n 1 "$logs/$1"; }
+
+step "lint" $python -m ruff check
+step "types" $python -m mypy
+if [ "$(id -u)" = 0 ]; then
+    export KIT_REQUIRE_PRIVILEGES=1 # a test that can't have what it needs fails here instead of being skipped
+    step "tests as root" $python -m pytest --color=no --ignore=tests/unprivileged
+    unset KIT_REQUIRE_PRIVILEGES
+    step "tests as an ordinary user" tools/unprivileged.sh $python -m pytest --color=no -p no:cacheprovider tests/unprivileged
+    passes=("tests as an ordinary user" "tests as root")
+else
+    say "You are not root: tests that need root are skipped with a reason each. 'sudo make test' runs them all."
+    step "tests" $python -m pytest --color=no
+    passes=("tests")
+fi
+step "leftovers" $python -m kit.cli clean --dry-run
+
+echo
+if [ ${#failed[@]} = 0 ]; then
+    say "make test: everything passed."
+else
+    say "make test: FAILED in: $(printf '%s, ' "${failed[@]}" | sed 's/, $//'). The reasons stand above."
+fi
+for name in "${passes[@]}"; do
+    printf '%s: ' "$name"
+    printf '\n%s\n' "$(closing_line "$name")"
+done
+[ ${#failed[@]} = 0 ]
