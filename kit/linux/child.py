@@ -1,0 +1,190 @@
+"""What a cloned child does between clone and exec, in order. See clone(2), credentials(7), execve(2).
+
+This runs in a copy of :mod:`kit.linux.helper`, which has one thread, so that Python is safe here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from kit.linux import capabilities, prctl, seccomp
+from kit.linux.clone import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWNS,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_PARENT,
+    NAMESPACES,
+    clone3,
+    set_hostname,
+    setns,
+    unshare,
+)
+from kit.linux.libc import NR_CLOSE_RANGE, syscall
+from kit.linux.mount import MountFlags, mount
+from kit.linux.pivot_root import pivot_root
+
+CLOSE_RANGE_CLOEXEC = 4
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+
+Request = Mapping[str, Any]
+
+
+def loopback_up() -> None:
+    """Switch on the interface ``lo`` of the caller's network namespace. See netdevice(7)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16sh22x", b"lo", 0))
+        flags = struct.unpack_from("16xh", request)[0]
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | IFF_UP))
+
+
+class _Steps:
+    """Names the step under way, so that an error can say what was tried."""
+
+    name = "clone"
+
+
+def _set_user(request: Request, privileged: bool) -> None:
+    user = request["user"]
+    if user is None and "user" in request["unshare"]:
+        # Root inside, where root is mapped: an unmapped id would show as 65534, "nobody".
+        user = [
+            0 if any(inside == 0 for inside, _, _ in request[name]) else None
+            for name in ("uid_map", "gid_map")
+        ]
+    if user is None:
+        return
+    uid, gid = user
+    if privileged:
+        os.setgroups([])
+    if gid is not None:
+        os.setresgid(gid, gid, gid)
+    if uid is not None:
+        os.setresuid(uid, uid, uid)
+
+
+def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: bool, step: _Steps) -> None:
+    """What the child does between clone and exec.
+
+    The order matters: each line needs the rights that later ones give up.
+    """
+    flags = sum(NAMESPACES[name] for name in request["unshare"])
+    step.name = "make a process group"
+    os.setpgid(0, 0)
+    step.name = "enter the control group"
+    for fd in groups:
+        os.write(fd, b"0")
+    if (
+        flags & CLONE_NEWCGROUP
+    ):  # only now: the group that a process is in becomes the root of its cgroup namespace
+        step.name = "unshare the cgroup namespace"
+        unshare(CLONE_NEWCGROUP)
+    if request["hostname"] is not None:
+        step.name = f"set the host name to {request['hostname']!r}"
+        set_hostname(request["hostname"])
+    if request["loopback"]:
+        step.name = "switch on lo"
+        loopback_up()
+    if flags & CLONE_NEWNS:
+        step.name = "make all mounts private"
+        mount(None, "/", None, MountFlags.REC | MountFlags.PRIVATE)
+    late = [entry for entry in request["mounts"] if entry[5]]
+    for source, target, fstype, mount_flags, data, after_pivot in request["mounts"]:
+        if not after_pivot:
+            step.name = f"mount {fstype or source} on {target}"
+            mount(source, target, fstype, mount_flags, data)
+    if request["root"] is not None:
+        step.name = f"pivot_root to {request['root']}"
+        pivot_root(request["root"])
+    for source, target, fstype, mount_flags, data, _ in late:
+        step.name = f"mount {fstype or source} on {target}"
+        mount(source, target, fstype, mount_flags, data)
+    step.name = f"change directory to {request['cwd']}"
+    if request["cwd"] is not None:
+        os.chdir(request["cwd"])
+    step.name = "drop capabilities"
+    capabilities.drop_bounding(request["drop_capabilities"])
+    step.name = "change user"
+    _set_user(request, privileged)
+    step.name = "drop capabilities"
+    capabilities.drop(request["drop_capabilities"])
+    step.name = "ask to die with the parent"
+    prctl.die_with_parent(signal.SIGKILL)
+    step.name = "connect standard input, output and error"
+    for number, fd in enumerate(stdio):  # all are above 2: the helper's own are open
+        os.dup2(fd, number)
+    syscall(NR_CLOSE_RANGE, 3, 0x7FFFFFFF, CLOSE_RANGE_CLOEXEC)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and exec would pass that on
+        signal.signal(number, signal.SIG_DFL)
+    if request["seccomp"] is not None:
+        step.name = "install the seccomp filter"
+        seccomp.install(bytes.fromhex(request["seccomp"]))
+    elif request["no_new_privs"]:
+        step.name = "set no_new_privs"
+        prctl.no_new_privileges()
+    step.name = f"exec {request['argv'][0]}"
+    os.execvpe(request["argv"][0], request["argv"], request["env"])
+
+
+def run(
+    request: Request, fds: list[int], groups: list[int], report: int, mapped: int, privileged: bool
+) -> NoReturn:
+    """Set up and exec; or write to ``report`` which step failed with what errno, as JSON, and end.
+
+    ``fds`` are standard input, output, error and the namespaces to enter; ``groups`` are open cgroup.procs
+    files; ``mapped`` becomes readable when the id maps are written. It never returns: the copy must not run
+    on as a second helper.
+    """
+    step = _Steps()
+    try:
+        if "user" in request["unshare"]:
+            step.name = "wait for the id maps"
+            os.read(mapped, 1)  # the helper outside writes them: see user_namespaces(7)
+        if request["join"]:
+            for name, fd in zip(request["join"], fds[3:], strict=True):
+                step.name = f"enter the {name} namespace"
+                setns(fd, NAMESPACES[name])
+        if "time" in request["unshare"]:
+            step.name = "unshare the time namespace"
+            unshare(CLONE_NEWTIME)
+            if request["time_offsets"]:
+                step.name = "set the clock offsets"
+                with open("/proc/self/timens_offsets", "w") as file:
+                    file.write(
+                        "".join(f"{clock} {offset} 0\n" for clock, offset in request["time_offsets"].items())
+                    )
+        if two_stages(request):
+            # Have a child, as a sibling of ours, and step aside.
+            step.name = "clone"
+            pid = clone3(clone_flags(request) & ~CLONE_NEWUSER | CLONE_PARENT, 0)
+            if pid:
+                os.write(report, b"%d\n" % pid)
+                os._exit(0)
+        _set_up(request, fds[:3], groups, privileged, step)
+    except BaseException as error:
+        # An OSError is the kernel's answer; anything else is a mistake of ours, told as such.
+        told = {"errno": error.errno} if isinstance(error, OSError) else {"bug": repr(error)}
+        os.write(report, json.dumps({"step": step.name, **told}).encode())
+    finally:
+        os._exit(127)
+
+
+def two_stages(request: Request) -> bool:
+    """Whether a first child must prepare the way.
+
+    What it does holds for children only. See pid_namespaces(7).
+    """
+    return "time" in request["unshare"] or bool({"pid", "time"} & set(request["join"]))
+
+
+def clone_flags(request: Request) -> int:
+    """The flags for clone3: cgroup and time namespaces are left to unshare, later."""
+    late = CLONE_NEWCGROUP | CLONE_NEWTIME
+    return sum(NAMESPACES[name] for name in request["unshare"]) & ~late

@@ -1,0 +1,169 @@
+"""The helper: a small process with one thread that makes processes for a program with many. See clone(2),
+execve(2).
+
+A notebook kernel runs some fifteen threads. Forked, its child has one of them and all of their locks, so
+Python in that child may wait for ever; and a process with threads may not enter a new user namespace at all.
+So the program asks this helper, over a socket. For each request the helper clones itself into the wanted
+namespaces, and the child walks through :mod:`kit.linux.child` from top to bottom, and execs. The helper is a
+subreaper: what a started process leaves behind becomes its child. When the program at the other end of the
+socket dies, however it dies, the helper kills all of them and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from typing import Any
+
+from kit.linux import child, prctl
+from kit.linux.child import Request, clone_flags, two_stages
+from kit.linux.clone import CLONE_NEWUSER, clone3
+
+
+def _write_maps(pid: int, request: Request, privileged: bool) -> None:
+    if not privileged:
+        with open(f"/proc/{pid}/setgroups", "w") as file:
+            file.write("deny")
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{pid}/{name}", "w") as file:
+            file.write("".join(f"{inside} {outside} {count}\n" for inside, outside, count in request[name]))
+
+
+def _read_all(fd: int) -> bytes:
+    parts = []
+    while part := os.read(fd, 65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def start(request: Request, fds: list[int]) -> dict[str, Any]:
+    """Make one process; the answer holds its pid, or the step that failed and the errno."""
+    privileged = os.geteuid() == 0
+    groups: list[int] = []
+    try:
+        for directory in request["cgroups"]:
+            groups.append(os.open(os.path.join(directory, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC))
+    except OSError as error:
+        for fd in groups:
+            os.close(fd)
+        return {"step": "enter the control group", "errno": error.errno}
+    report_read, report_write = os.pipe()
+    mapped_read, mapped_write = os.pipe()
+    flags = clone_flags(request)
+    failure: dict[str, Any] | None = None
+    pid = 0
+    try:
+        pid = clone3(flags & CLONE_NEWUSER if two_stages(request) else flags, signal.SIGCHLD)
+        if pid == 0:
+            os.close(mapped_write)  # so that our read ends should the helper die
+            child.run(request, fds, groups, report_write, mapped_read, privileged)
+        if flags & CLONE_NEWUSER:
+            _write_maps(pid, request, privileged)
+        os.write(mapped_write, b"\n")
+    except OSError as error:
+        failure = {"step": "write the id maps" if pid else "clone", "errno": error.errno}
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+    for fd in (report_write, mapped_read, mapped_write, *groups):
+        os.close(fd)
+    told = _read_all(report_read)  # ends when exec closes the child's copy, or the child dies
+    os.close(report_read)
+    if two_stages(request):
+        if pid:
+            os.waitpid(pid, 0)
+        first, _, rest = told.partition(b"\n")
+        pid, told = (int(first), rest) if first.isdigit() else (0, told)
+    if told and failure is None:
+        failure = json.loads(told)
+    if failure is not None:
+        if pid:
+            os.waitpid(pid, 0)
+        return failure
+    return {"pid": pid}
+
+
+def _children() -> list[int]:
+    """All children, the adopted ones too (needs CONFIG_PROC_CHILDREN, which distributions set)."""
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def wait(pid: int) -> int:
+    """Reap an ended child: its exit status, or the signal's number negated."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def close(pid: int, reaped: bool) -> int:
+    """Kill a started process and its process group, orphans that we adopted included; reap them."""
+    status = 0
+    if not reaped:
+        os.kill(pid, signal.SIGKILL)
+    for orphan in _children():
+        try:
+            ours = orphan != pid and os.getpgid(orphan) == pid
+        except ProcessLookupError:
+            continue
+        if ours:
+            os.kill(orphan, signal.SIGKILL)
+            os.waitpid(orphan, 0)
+    if not reaped:
+        status = wait(pid)
+    return status
+
+
+def kill_all() -> None:
+    """Kill and reap every child, and those that are adopted as their parents die."""
+    while children := _children():
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def receive(sock: socket.socket) -> tuple[Any, list[int]] | None:
+    """One message (a length, JSON) with the descriptors that came along; None at the end."""
+    header, fds, _, _ = socket.recv_fds(sock, 4, 32)
+    if len(header) < 4:
+        return None
+    length = int.from_bytes(header, "little")
+    body = b""
+    while len(body) < length:
+        part = sock.recv(length - len(body))
+        if not part:
+            return None
+        body += part
+    return json.loads(body), fds
+
+
+def send(sock: socket.socket, message: Any, fds: list[int]) -> None:
+    """The counterpart of :func:`receive`."""
+    body = json.dumps(message).encode()
+    socket.send_fds(sock, [len(body).to_bytes(4, "little")], fds)
+    sock.sendall(body)
+
+
+def main(fd: int) -> None:
+    """Serve requests until the other end of the socket is gone, then kill what is left."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prctl.become_subreaper()
+    sock = socket.socket(fileno=fd)
+    try:
+        while (message := receive(sock)) is not None:
+            request, fds = message
+            answer_fds = []
+            if request["do"] == "start":
+                answer = start(request, fds)
+                if "pid" in answer:
+                    answer_fds.append(os.pidfd_open(answer["pid"]))
+            elif request["do"] == "wait":
+                answer = {"status": wait(request["pid"])}
+            else:
+                answer = {"status": close(request["pid"], request["reaped"])}
+            send(sock, answer, answer_fds)
+            for number in fds + answer_fds:
+                os.close(number)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the other end died in the middle: same as the end
+    finally:
+        kill_all()
