@@ -1,1 +1,1 @@
-"""Benchmarks: the kit beside its peers, measured in one run. `python -m benchmarks.NAME [--json] [--runs N]`."""
+"""The kit beside its peers, measured in one run: `python -m benchmarks.NAME [--json] [--runs N]`."""

@@ -38,10 +38,8 @@ class Measurement:
     peers: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, name: str, unit: str, values: Mapping[str, list[float]], scale: float = 1.0
-    ) -> Measurement:
-        """From what `measure` returned; "kit" is the kit, every other key is a peer. `scale` turns seconds into `unit`."""
+    def of(cls, name: str, unit: str, values: Mapping[str, list[float]], scale: float = 1.0) -> Measurement:
+        """From what `measure` returned: "kit" is the kit, every other key a peer. `scale`: seconds to `unit`."""
         scaled = {who: [value * scale for value in found] for who, found in values.items()}
         return cls(name, unit, scaled.pop("kit"), scaled)
 
@@ -53,8 +51,8 @@ class Measurement:
 def measure(
     callables: Mapping[str, Callable[[], object] | None], runs: int, warmup: int = 2
 ) -> dict[str, list[float]]:
-    """Seconds per call. Kit and peers take turns within each round, so that a busy moment hits them all alike, and
-    the one that starts moves on by one each round, so that nobody always runs after the same neighbour.
+    """Seconds per call. Kit and peers take turns within each round, so that a busy moment hits them all
+    alike; who starts moves on by one each round, so that nobody always runs after the same neighbour.
 
     A callable that is None (a peer that is not installed) gets an empty list.
     """
@@ -72,10 +70,10 @@ def measure(
 
 
 def version(*command: str) -> str:
-    """First line of `command --version` (or of the whole command when it has arguments); says so when it is missing."""
+    """First line of `command --version`, or of `command` itself when it has arguments."""
     argv = [*command] if len(command) > 1 else [command[0], "--version"]
     try:
-        answer = subprocess.run(argv, capture_output=True, text=True, timeout=10)
+        answer = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=10)
     except FileNotFoundError:
         return MISSING
     lines = (answer.stdout or answer.stderr).strip().splitlines()
@@ -103,7 +101,8 @@ def table(measurements: Iterable[Measurement], versions: Mapping[str, str]) -> s
         for peer, values in one.peers.items():
             if values:
                 ratio = _number(one.ratio(peer))
-                rows.append((peer, _number(statistics.median(values)), _spread(values), str(len(values)), ratio))
+                median = _number(statistics.median(values))
+                rows.append((peer, median, _spread(values), str(len(values)), ratio))
             else:
                 rows.append((peer, MISSING, "", "", ""))
         widths = [max(len(row[column]) for row in rows if row[1] != MISSING) for column in range(5)]
@@ -120,10 +119,11 @@ def table(measurements: Iterable[Measurement], versions: Mapping[str, str]) -> s
 
 
 def json_lines(measurements: Iterable[Measurement], versions: Mapping[str, str]) -> str:
-    """One JSON object per measurement and peer (peer null when there is none; values null when it is missing)."""
+    """One JSON object per measurement and peer. Null: the peer when there is none, its value when missing."""
     lines = []
     for one in measurements:
-        for peer, values in (one.peers or {None: []}).items():
+        peers: dict[str | None, list[float]] = {**one.peers} or {None: []}
+        for peer, values in peers.items():
             line = {
                 "name": one.name,
                 "unit": one.unit,
