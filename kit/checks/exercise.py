@@ -1,0 +1,147 @@
+"""An exercise: init, check, hints and solution, with parameters that are random per attempt and then stay.
+
+A chapter derives one class per exercise and makes one object of it. `init` draws the parameters, `setup`
+makes what the learner is to find or to work on, `look` inspects the running kernel through /proc, cgroup
+files and netlink, and raises `NotYet` with what it saw. The source that was typed is never looked at: any way
+to the effect is a right answer.
+"""
+
+from __future__ import annotations
+
+import html
+from contextlib import ExitStack
+from random import Random, SystemRandom
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from kit.checks import notebooks
+from kit.checks.attempt import Attempt
+from kit.checks.feedback import Feedback, Hints, NotYet, box, marked_up
+from kit.show import measured
+
+_running: dict[
+    str, Exercise
+] = {}  # by name: running an exercise's cell again takes the place of the one before
+
+
+class Exercise:
+    """One exercise of a chapter. Derive a class, and say:
+
+    `name` ("03.1"), `title`, `goal` (the clause after "expected"; `{hostname}` stands for a parameter),
+    `answers` (the names of the variables handed to `check`), `hints` (a nudge, something specific, the manual
+    page). `given` holds this attempt's parameters; those that begin with "_" are the secret and are not
+    shown.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    goal: ClassVar[str]
+    answers: ClassVar[tuple[str, ...]] = ("process",)
+    hints: ClassVar[tuple[str, ...]] = ()
+
+    def init(self, random: Random) -> dict[str, Any]:
+        """The parameters of a new attempt: names to values that JSON can hold."""
+        return {}
+
+    def setup(self) -> None:
+        """Make what the attempt needs beside the learner's own work; `self.made` (an ExitStack) ends it."""
+
+    def look(self, *answers: Any) -> str:
+        """Inspect the kernel. Returns the sentence of success, or raises NotYet."""
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        before = _running.pop(self.name, None)
+        if before is not None:
+            before.close()
+        self.made = ExitStack()
+        self._attempt = Attempt(self.name, self.title)
+        self._handed_in: list[Any] = []
+        self._begin(anew=False)
+
+    def check(self, *answers: Any) -> Feedback:
+        """One line: solved, or what was observed, what was expected, and where to look."""
+        self._handed_in += [one for one in answers if not any(one is known for known in self._handed_in)]
+        try:
+            self._complete(answers)
+            sentence, passed = self.look(*answers), True
+        except NotYet as reason:
+            sentence, passed = reason.sentence(self._text(self.goal)), False
+        # A learner's answer can be any object at all, and what it does when it is touched any error at all.
+        # The lesson is the sentence, not a traceback through the checker.
+        except Exception as error:
+            saw = NotYet(f"looking at the answer failed with {type(error).__name__}: {error}".rstrip("."))
+            sentence, passed = saw.sentence(self._text(self.goal)), False
+        self._attempt.checked(passed)
+        return Feedback(self.name, passed, sentence, self._attempt.note)
+
+    def hint(self) -> Hints:
+        """The next hint, below those given before. After the last one comes the solution."""
+        given = self._attempt.hint(len(self.hints))
+        solution = ""
+        if given > len(self.hints):
+            solution = notebooks.solution(self.name) or "(The course's solutions/ are not at hand here.)"
+        return Hints(self.name, tuple(map(self._text, self.hints[:given])), len(self.hints), solution)
+
+    def reset(self) -> Exercise:
+        """A clean start: ends what this attempt made, and draws new parameters. Progress is kept."""
+        self.close()
+        self._begin(anew=True)
+        return self
+
+    def close(self) -> None:
+        """End everything of this attempt: what `setup` made, and each answer handed in that can be closed."""
+        handed_in, self._handed_in = self._handed_in, []
+        for answer in reversed(handed_in):
+            close = getattr(answer, "close", None)
+            if callable(close) and not isinstance(answer, type):
+                close()
+        self.made.close()
+
+    def _begin(self, anew: bool) -> None:
+        drawn = self.init(Random(SystemRandom().getrandbits(64)))
+        self.given = SimpleNamespace(**self._attempt.begin(drawn, anew))
+        _running[self.name] = self
+        self.setup()
+
+    def _text(self, template: str) -> str:
+        return template.format(**vars(self.given))
+
+    def _complete(self, answers: tuple[Any, ...]) -> None:
+        for number, variable in enumerate(self.answers):
+            if number >= len(answers):
+                raise NotYet(f"`{variable}` was not handed to `check`")
+            if answers[number] is ...:
+                raise NotYet(f"`{variable}` is still the empty `...`")
+            if answers[number] is None:
+                raise NotYet(f"`{variable}` is None, so the answer's cell stored nothing in it")
+        if len(answers) > len(self.answers):
+            raise NotYet(
+                f"`check` got {len(answers)} answers", f"{len(self.answers)}: {', '.join(self.answers)}"
+            )
+
+    def _shown(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self.given).items() if not name.startswith("_")}
+
+    def __str__(self) -> str:
+        given = "".join(f" · {name} = {value}" for name, value in self._shown().items())
+        return f"Exercise {self.name} · {self.title}{given}"
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        cells = "<td style='text-align:left'><code>{}</code></td><td style='text-align:left'><b>{}</b></td>"
+        rows = [cells.format(name, html.escape(str(value))) for name, value in self._shown().items()]
+        table = "".join(f"<tr>{row}</tr>" for row in rows)
+        body = measured(
+            f"<table style='margin:.2em 0'>{table}</table><small>{marked_up(self._attempt.note)}</small>"
+        )
+        head = f"<b>{self.name}</b> · {marked_up(self.title)}"
+        return {"text/plain": f"{self.name} · {self.title}", "text/html": box("#888888", head + body)}
+
+
+def close() -> str:
+    """End everything that the exercises of this notebook started. Returns a sentence for the closing cell."""
+    while _running:
+        _running.popitem()[1].close()
+    return "Everything that the exercises started is gone."
