@@ -39,7 +39,7 @@ class Measurement:
 
     @classmethod
     def of(cls, name: str, unit: str, values: Mapping[str, list[float]], scale: float = 1.0) -> Measurement:
-        """From what `measure` returned: "kit" is the kit, every other key a peer. `scale`: seconds to `unit`."""
+        """From what `measure` returned: "kit" and its peers; `scale` turns seconds into `unit`."""
         scaled = {who: [value * scale for value in found] for who, found in values.items()}
         return cls(name, unit, scaled.pop("kit"), scaled)
 
@@ -122,8 +122,9 @@ def json_lines(measurements: Iterable[Measurement], versions: Mapping[str, str])
     """One JSON object per measurement and peer. Null: the peer when there is none, its value when missing."""
     lines = []
     for one in measurements:
-        peers: dict[str | None, list[float]] = {**one.peers} or {None: []}
-        for peer, values in peers.items():
+        peers: list[str | None] = [*one.peers] or [None]
+        for peer in peers:
+            values = one.peers[peer] if peer else []
             line = {
                 "name": one.name,
                 "unit": one.unit,

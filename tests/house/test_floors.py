@@ -60,7 +60,7 @@ def statements(tree: ast.AST, inside_functions: bool) -> Iterator[ast.stmt]:
 
 
 def imports(module: str, inside_functions: bool = True) -> set[str]:
-    """Dotted names that a module imports: `from kit import owner` and `from . import owner` give kit.owner."""
+    """Dotted names that a module imports; `from kit import owner` and `from . import owner`: kit.owner."""
     file = MODULES[module]
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     names: set[str] = set()
