@@ -12,7 +12,7 @@ if [ "${1:-}" != --inside ]; then
     mkdir "$home/home" "$home/checkout"
     chmod 755 "$home"
     chown 65534:65534 "$home/home"
-    unshare --mount --propagation private "$0" --inside "$home" "$@" && exit 0 || exit $?
+    unshare --mount --propagation private "$PROJECT/tools/unprivileged.sh" --inside "$home" "$@" && exit 0 || exit $?
 fi
 
 home=$2
