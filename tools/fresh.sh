@@ -17,12 +17,12 @@ if [ "${1:-}" = --inside ]; then
         mount --rbind "/$directory" "$root/$directory"
         mount --make-rprivate "$root/$directory"
     done
-    # pivot_root and not chroot: a process in a chroot may not make user namespaces (user_namespaces(7)).
+    # The root becomes the top of its mount namespace (as switch_root(8) does it): in a mere chroot a process may not
+    # make user namespaces (user_namespaces(7)).
     cd "$root"
-    pivot_root . .
-    umount --lazy .
-    cd /
-    exec env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \
+    mount --move . /
+    # shellcheck disable=SC2046  # one setting per word
+    exec chroot . env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \
         $(cat /root/environment) bash /root/steps.sh
 fi
 
