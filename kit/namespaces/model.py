@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from kit.namespaces.shown import Shown
 from kit.show import Table
 
 
@@ -25,7 +25,7 @@ class Namespace:
     parent: int | None
     """Inode of the parent (only pid and user namespaces have one); None for the first, or where hidden."""
     pids: tuple[int, ...]
-    """Its member processes as numbered in our /proc, lowest first; empty when only a child or a file holds it."""
+    """Its members as numbered in our /proc, lowest first; empty when only a child or a file holds it."""
     command: str = ""
     """The command line of the lowest member."""
     owner_uid: int | None = None
@@ -36,7 +36,7 @@ class Namespace:
 
 
 @dataclass(frozen=True)
-class NamespaceTree:
+class NamespaceTree(Shown):
     """Every namespace found through /proc at one moment."""
 
     namespaces: tuple[Namespace, ...]
@@ -91,15 +91,13 @@ class NamespaceTree:
             )
             for ns in self.namespaces
         ]
-        note = f"{self.unreadable} processes of other users did not show theirs." if self.unreadable else ""
+        note = (
+            f"{self.unreadable} of the processes would not show us theirs: they hold rights that we lack."
+            if self.unreadable
+            else ""
+        )
         columns = ("namespace", "processes", "lowest pid", "its command", "owner (user ns)", "parent")
         return Table("namespaces of this machine", columns, rows, note)
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.table()._repr_mimebundle_()
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Topology:
+class Topology(Shown):
     """Hosts and bridges, and the cables between them, read back from the kernel."""
 
     hosts: tuple[Node, ...]
@@ -152,14 +150,16 @@ class Topology:
         other = {(link.a, link.a_interface): f"{link.b} {link.b_interface}" for link in self.links}
         other |= {(link.b, link.b_interface): f"{link.a} {link.a_interface}" for link in self.links}
         rows = [
-            (node.name, one.name, one.kind, ", ".join(one.addresses), "up" if one.up else "down", one.mac, other.get((node.name, one.name), ""))
+            (
+                node.name,
+                one.name,
+                one.kind,
+                ", ".join(one.addresses),
+                "up" if one.up else "down",
+                one.mac,
+                other.get((node.name, one.name), ""),
+            )
             for node in self.hosts
             for one in node.interfaces
         ]
         return Table("network", ("where", "interface", "kind", "address", "state", "mac", "cable to"), rows)
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.table()._repr_mimebundle_()
