@@ -23,7 +23,7 @@ if [ "${1:-}" = --inside ]; then
     mount --move . /
     # shellcheck disable=SC2046  # one setting per word
     exec chroot . env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \
-        $(cat /root/environment) bash /root/steps.sh
+        $(cat root/environment) bash /root/steps.sh
 fi
 
 apt_install "make fresh" mmdebstrap git
@@ -77,7 +77,7 @@ say "4. In the new root: apt-get install git make, the only things that the READ
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 apt-get -qq install --yes --no-install-recommends git make >/dev/null </dev/null
-git clone --quiet course.bundle course
+git -c advice.detachedHead=false clone --quiet course.bundle course
 cd course
 
 say "5. make lab LAB_ARGS=--no-browser, until its URL answers"
@@ -89,8 +89,8 @@ for _ in $(seq 600); do
     [ -n "$url" ] || { kill -0 $lab 2>/dev/null && sleep 1 && continue; }
     break
 done
-grep '^== ' /root/lab.log || true
 [ -n "$url" ] || { cat /root/lab.log; say "make lab printed no URL."; exit 1; }
+grep '^== ' /root/lab.log
 .venv/bin/python - "$url" <<'PYTHON'
 import sys, urllib.request
 with urllib.request.urlopen(sys.argv[1], timeout=60) as answer:
