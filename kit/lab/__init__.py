@@ -1,0 +1,27 @@
+"""Everything seen: stills, live views, sliders. The only part of the kit that draws.
+
+It reads what the other rooms hand out and changes nothing, but for the sliders, which set the limits they are
+bound to.
+"""
+
+from kit.lab.beside import side_by_side
+from kit.lab.cgroups import cgroup_tree
+from kit.lab.limits import limits
+from kit.lab.live import live
+from kit.lab.namespaces import namespace_tree
+from kit.lab.picture import Picture
+from kit.lab.plot import plot
+from kit.lab.processes import process_tree
+from kit.lab.topology import topology
+
+__all__ = [
+    "Picture",
+    "cgroup_tree",
+    "limits",
+    "live",
+    "namespace_tree",
+    "plot",
+    "process_tree",
+    "side_by_side",
+    "topology",
+]

@@ -1,0 +1,167 @@
+"""A still plot of what one or several groups used over time, beside their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+
+from kit.lab.frames import Frame, frames
+from kit.lab.palette import INK, ORANGE, SERIES
+from kit.lab.picture import Picture, figure, style
+
+MIB = 1 << 20
+
+
+class Quantity(NamedTuple):
+    """One measured quantity and how it is said."""
+
+    title: str
+    height: float  # share of the picture
+    scale: float  # the value is divided by this
+    unit: str
+    limit: str  # the Frame's field with its limit, or ""
+
+
+QUANTITIES = {
+    "cpu": Quantity("CPU used, percent of one CPU", 2.2, 1, "%", "cpu_limit"),
+    "throttled": Quantity("throttled, percent of periods", 1.0, 1, "%", ""),
+    "memory": Quantity("memory, MiB", 1.7, MIB, "MiB", "memory_limit"),
+    "pids": Quantity("processes and threads", 1.2, 1, "", ""),
+}
+
+
+def plot(
+    source: Any,
+    *,
+    what: Sequence[str] = ("cpu", "throttled", "memory"),
+    title: str = "what the group used",
+    alt: str = "",
+) -> Picture:
+    """Draw a recording: a Sampler, a live view or a list of samples; or several, as ``{"name": sampler,
+    ...}``.
+
+    ``what`` chooses from ``cpu`` (percent of one CPU), ``throttled`` (percent of the bandwidth periods in
+    which the group had to wait), ``memory`` (MiB) and ``pids``. A limit is a dashed line of its own. Without
+    ``alt`` the words are made from the figures. Raises ValueError for an unknown quantity.
+    """
+    unknown = [name for name in what if name not in QUANTITIES]
+    if unknown or not what:
+        raise ValueError(
+            f"plot: unknown quantity {', '.join(unknown) or '(none)'}; choose from {', '.join(QUANTITIES)}"
+        )
+    groups = source if isinstance(source, Mapping) else {"": source}
+    return draw({name: frames(one) for name, one in groups.items()}, what=what, title=title, alt=alt)
+
+
+def draw(
+    groups: Mapping[str, Sequence[Frame]],
+    *,
+    what: Sequence[str],
+    title: str,
+    alt: str = "",
+    seconds: float | None = None,
+) -> Picture:
+    """Draw frames by group name. ``seconds`` fixes the length of the time axis."""
+    if len(groups) > len(SERIES):
+        raise ValueError(
+            f"{len(groups)} groups in one plot; {len(SERIES)} lines are all that stay easy to tell apart"
+        )
+    heights = [QUANTITIES[name].height for name in what]
+    made = figure(8.0, 0.75 + 0.82 * sum(heights))
+    panels = made.subplots(len(what), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    end = seconds or max((rows[-1].t for rows in groups.values() if rows), default=1.0)
+    for name, panel in zip(what, panels, strict=True):
+        _panel(panel, name, groups)
+        panel.set_xlim(0, max(end, 0.1))
+        panel.tick_params(axis="x", length=0)
+    panels[-1].tick_params(axis="x", length=3)
+    panels[-1].set_xlabel("seconds", fontsize=9)
+    made.align_ylabels(panels)
+    return Picture(made, title, alt or f"{title}. {words(groups, what)}")
+
+
+def _panel(axes: Axes, name: str, groups: Mapping[str, Sequence[Frame]]) -> None:
+    quantity = QUANTITIES[name]
+    style(axes, quantity.title)
+    top = 0.0
+    for index, ((label, rows), look) in enumerate(zip(groups.items(), SERIES, strict=False)):
+        if not rows:
+            continue
+        times = [row.t for row in rows]
+        values = [getattr(row, name) / quantity.scale for row in rows]
+        top = max(top, *values)
+        if name == "throttled":
+            axes.fill_between(
+                times, values, step="mid", color=look.colour if label else ORANGE, alpha=0.55, linewidth=0
+            )
+        elif len(groups) == 1:
+            axes.fill_between(times, values, color=look.colour, alpha=0.12, linewidth=0)
+        thick = 1.2 if name == "throttled" else 1.9
+        axes.plot(times, values, color=look.colour, linestyle=look.dash, linewidth=thick,
+                  label=label or quantity.title, marker=look.marker if len(groups) > 1 else "", markersize=4,
+                  markevery=(index * 3, max(1, len(rows) // 9)),
+                  drawstyle="steps-mid" if name == "throttled" else "default")  # fmt: skip
+        limits = [(row.t, getattr(row, quantity.limit)) for row in rows] if quantity.limit else []
+        top = max([top, *(value / quantity.scale for _, value in limits if value is not None)])
+        _limit(axes, limits, quantity, SERIES[1].colour if len(groups) == 1 else look.colour)
+    axes.set_ylim(0, 105 if name == "throttled" else max(top * 1.22, 1))
+    axes.yaxis.set_major_locator(
+        FixedLocator([0, 50, 100]) if name == "throttled" else MaxNLocator(4, integer=True)
+    )
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", " ")))
+    if len(groups) > 1 and name != "throttled":
+        axes.legend(
+            loc="upper right", bbox_to_anchor=(1, 1.2), ncols=4, frameon=False, labelcolor=INK, fontsize=9
+        )
+
+
+def _limit(axes: Axes, limits: Sequence[tuple[float, float | None]], quantity: Quantity, colour: str) -> None:
+    times = [t for t, _ in limits]
+    values = [float("nan") if value is None else value / quantity.scale for _, value in limits]
+    known = [(t, value) for t, value in zip(times, values, strict=True) if value == value]
+    if not known:
+        return
+    axes.plot(times, values, color=colour, linestyle=(0, (6, 3)), linewidth=1.5, drawstyle="steps-post")
+    t, value = known[-1]
+    said = f"limit {value:.0f} {quantity.unit}"
+    axes.annotate(said, (t, value), xytext=(-4, 4), textcoords="offset points",
+                  ha="right", va="bottom", color=INK, fontsize=9, fontweight="bold")  # fmt: skip
+
+
+def words(groups: Mapping[str, Sequence[Frame]], what: Sequence[str]) -> str:
+    """The plot said in a few sentences, for those who don't see it."""
+    said = []
+    for label, rows in groups.items():
+        if not rows:
+            said.append(f"{label + ': ' if label else ''}nothing was recorded.")
+            continue
+        parts = []
+        if "cpu" in what:
+            mean = sum(row.cpu for row in rows) / len(rows)
+            parts.append(
+                f"CPU {mean:.0f} % of one CPU on average, {_span([row.cpu_limit for row in rows], '%', 1)}"
+            )
+        if "throttled" in what:
+            parts.append(f"throttled in up to {max(row.throttled for row in rows):.0f} % of the periods")
+        if "memory" in what:
+            peak = max(row.memory for row in rows) / MIB
+            parts.append(
+                f"memory at most {peak:.1f} MiB, {_span([row.memory_limit for row in rows], 'MiB', MIB)}"
+            )
+        if "pids" in what:
+            parts.append(f"at most {max(row.pids for row in rows)} processes and threads")
+        said.append(f"{label + ': ' if label else ''}{'; '.join(parts)}; over {rows[-1].t:.0f} seconds.")
+    return " ".join(said)
+
+
+def _span(limits: Sequence[float | None], unit: str, scale: float) -> str:
+    known = [value / scale for value in limits if value is not None]
+    if not known:
+        return "no limit"
+    low, high = min(known), max(known)
+    return (
+        f"limit {low:.0f} {unit}" if low == high else f"limit moved between {low:.0f} and {high:.0f} {unit}"
+    )
