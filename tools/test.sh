@@ -38,7 +38,6 @@ else
     say "make test: FAILED in: $(printf '%s, ' "${failed[@]}" | sed 's/, $//'). The reasons stand above."
 fi
 for name in "${passes[@]}"; do
-    printf '%s: ' "$name"
-    printf '\n%s\n' "$(closing_line "$name")"
+    printf '== %s:\n%s\n' "$name" "$(closing_line "$name")"
 done
 [ ${#failed[@]} = 0 ]
