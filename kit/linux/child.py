@@ -121,7 +121,11 @@ def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: b
     for number, fd in enumerate(stdio):  # all are above 2: the helper's own are open
         os.dup2(fd, number)
     syscall(NR_CLOSE_RANGE, 3, 0x7FFFFFFF, CLOSE_RANGE_CLOEXEC)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and exec would pass that on
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+        signal.SIGINT,
+    ):  # ignored here, and exec would pass that on
         signal.signal(number, signal.SIG_DFL)
     if request["seccomp"] is not None:
         step.name = "install the seccomp filter"

@@ -50,6 +50,7 @@ REMEDIES = (
         "EPERM",
         "Only a UTS namespace of your own may be renamed: unshare 'uts' (and 'user' when not root).",
     ),
+    ("change directory", "ENOENT", "No such directory where the process looks, inside its own root."),
     (
         "exec",
         "ENOENT",
@@ -64,6 +65,7 @@ REMEDIES = (
         "Mounting needs a mount namespace of your own: unshare 'mount' (and 'user' when not root).",
     ),
     ("mount", "ENOENT", "Source or target does not exist."),
+    ("mount", "ENODEV", "This kernel has no such file system; /proc/filesystems lists those it knows."),
     (
         "pivot_root",
         "EPERM",

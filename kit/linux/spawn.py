@@ -16,8 +16,9 @@ from typing import Any
 from kit.linux import capabilities
 from kit.linux.clone import NAMESPACES, NS_LINKS
 from kit.linux.errors import KernelError
+from kit.linux.helper_client import helper_pid, the_helper
 from kit.linux.mount import MountFlags
-from kit.linux.process import Process, helper_pid, the_helper
+from kit.linux.process import Process
 from kit.linux.remedies import remedy
 
 __all__ = ["DEVNULL", "PIPE", "Mount", "Process", "Result", "helper_pid", "run", "start"]
@@ -123,7 +124,6 @@ def start(
     for name in dropped:
         capabilities.number(name)
     request = {
-        "do": "start",
         "argv": list(argv),
         "unshare": unshare,
         "join": list(joined),
@@ -144,18 +144,16 @@ def start(
     }
     joined_fds = _open_joined(joined)
     stdio = [_stdio(number, wanted) for number, wanted in enumerate((stdin, stdout, stderr))]
-    ours = [our for _, our in stdio]
     helper = the_helper()
-    try:
-        answer, fds = helper.ask(request, [their for their, _ in stdio] + joined_fds)
-        if "pid" not in answer:
-            raise _failure(answer)
-    except BaseException:
-        for fd in ours:
-            if fd is not None:
-                os.close(fd)
-        raise
-    return Process(list(argv), answer["pid"], fds[0], helper, ours)
+    # The object comes first: should this thread be interrupted now, dropping it closes what was started.
+    process = Process(list(argv), helper, [ours for _, ours in stdio])
+    answer = helper.ask(
+        "start", process._child, request, [theirs for theirs, _ in stdio] + joined_fds
+    ).result()
+    if "pid" not in answer:
+        process.close()
+        raise _failure(answer)
+    return process
 
 
 def _stdio(number: int, wanted: int | None) -> tuple[int, int | None]:

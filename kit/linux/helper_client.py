@@ -1,0 +1,156 @@
+"""The line to the helper process, one per program. See :mod:`kit.linux.helper`, unix(7).
+
+An interrupted cell stops the main thread anywhere, in the middle of a message too. So a thread of its own
+does the talking, request after request, and alone changes the :class:`Child` that a request is about.
+Whatever happens to the thread that asked, a start that is answered is recorded, and a close that follows it
+in the queue finds it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from kit.linux.helper import receive, send
+
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from kit.linux.helper import main; main(int(sys.argv[2]))"
+)
+_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+
+
+class HelperEnded(RuntimeError):
+    """The helper process has died, and with it all that it had started."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the helper process has ended, and all that it had started with it: start them again"
+        )
+
+
+@dataclass
+class Child:
+    """A process that the helper made.
+
+    Filled in by the talking thread, ``pid`` 0 until it has been started.
+    """
+
+    pid: int = 0
+    pidfd: int = -1
+    status: int | None = None
+    closed: bool = False
+
+
+@dataclass
+class _Asked:
+    request: dict[str, Any]
+    fds: list[int]
+    child: Child
+    answer: Future[dict[str, Any]]
+
+
+class Helper:
+    """The helper process and the thread that talks to it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._queue: SimpleQueue[_Asked | None] = SimpleQueue()  # its put may be called in a finalizer
+        sock, theirs = socket.socketpair()
+        with theirs:
+            # In a session of its own: an interrupt meant for this program must not reach it.
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, _PACKAGE_PARENT, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        threading.Thread(target=self._talk, args=(sock,), name="kit helper", daemon=True).start()
+
+    def ask(
+        self, do: str, child: Child, request: Any = None, fds: Sequence[int] = ()
+    ) -> Future[dict[str, Any]]:
+        """Put a request into the queue: "start" (its ``fds`` are closed once sent), "wait" or "close".
+
+        The future holds the answer, or raises :class:`HelperEnded`.
+        """
+        asked = _Asked({"do": do, **(request or {})}, list(fds), child, Future())
+        self._queue.put(asked)
+        return asked.answer
+
+    def _talk(self, sock: socket.socket) -> None:
+        with sock:
+            while (asked := self._queue.get()) is not None:
+                try:
+                    answer = self._exchange(sock, asked)
+                except OSError:
+                    answer = None
+                for fd in asked.fds:
+                    os.close(fd)
+                if answer is None:
+                    asked.answer.set_exception(HelperEnded())
+                else:
+                    asked.answer.set_result(answer)
+
+    def _exchange(self, sock: socket.socket, asked: _Asked) -> dict[str, Any] | None:
+        do, child = asked.request["do"], asked.child
+        if do != "start":
+            if child.pid == 0 or child.closed or (do == "wait" and child.status is not None):
+                return {}
+            asked.request.update(pid=child.pid, reaped=child.status is not None)
+        if do == "close":
+            child.closed = True
+            os.close(child.pidfd)
+        send(sock, asked.request, asked.fds)
+        received = receive(sock)
+        if received is None:
+            if do == "close" and child.status is None:
+                child.status = -signal.SIGKILL  # it died with the helper
+            return None
+        answer: dict[str, Any] = received[0]
+        fds = received[1]
+        if do == "start" and fds:
+            child.pid, child.pidfd = answer["pid"], fds[0]
+        elif child.status is None:
+            child.status = answer.get("status")
+        return answer
+
+    def end(self) -> None:
+        """Close the line: the helper kills all it has started and ends."""
+        self._queue.put(None)
+        self.process.wait()
+
+
+_helper: Helper | None = None
+_lock = threading.Lock()
+
+
+def the_helper() -> Helper:
+    """This program's helper: begun at the first use, and anew where it has died or the program has forked."""
+    global _helper
+    with _lock:
+        if _helper is None or _helper.owner != os.getpid() or _helper.process.poll() is not None:
+            _helper = Helper()
+        return _helper
+
+
+def helper_pid() -> int | None:
+    """The helper's process number, None before the first use: the parent of every process started here."""
+    return _helper.process.pid if _helper is not None and _helper.owner == os.getpid() else None
+
+
+@atexit.register
+def _end() -> None:
+    if _helper is not None and _helper.owner == os.getpid():
+        _helper.end()

@@ -1,0 +1,263 @@
+"""Who owns what: so that nothing made by the kit outlives the program that made it. See flock(2).
+
+A cgroup, a mount and a temporary directory stay when their maker dies. So before the kit makes one, the
+program writes a line about it into a journal of its own, and holds a lock on that journal as long as it
+lives: the kernel lets go of the lock at its death, whatever the cause. A journal that can be locked is a dead
+program's, and what it lists, and nothing else, is removed by exact name. Processes, namespaces and what is
+inside them need no line: they belong to the helper process (:mod:`kit.linux.helper`), and end with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.linux import cgroupfs
+from kit.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount
+from kit.linux.proc import mountinfo
+
+
+def _remove_mount(path: str) -> None:
+    if any(entry.mount_point == path for entry in mountinfo()):
+        umount(path, UMOUNT_NOFOLLOW | MNT_DETACH)
+
+
+def _remove_directory(path: str) -> None:
+    inside = [
+        e.mount_point for e in mountinfo() if e.mount_point == path or e.mount_point.startswith(path + "/")
+    ]
+    for mount_point in reversed(inside):  # never delete through a mount into someone else's files
+        _remove_mount(mount_point)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+#: How a thing of each kind is removed, by its exact path; one that has gone already is fine.
+_REMOVERS: dict[str, Callable[[str], None]] = {
+    "cgroup": cgroupfs.remove,
+    "mount": _remove_mount,
+    "directory": _remove_directory,
+}
+
+
+@dataclass(frozen=True)
+class Owned:
+    """One thing that the kit made and that would outlive it: ``kind`` is cgroup, mount or directory."""
+
+    kind: str
+    path: str
+
+    def exists(self) -> bool:
+        """Whether it is still there."""
+        if self.kind == "mount":
+            return any(entry.mount_point == self.path for entry in mountinfo())
+        return os.path.lexists(self.path)
+
+    def remove(self) -> None:
+        """Remove it by its exact name.
+
+        Gone already is fine. Raises :class:`KernelError` or OSError where refused.
+        """
+        _REMOVERS[self.kind](self.path)
+
+
+def state_directory() -> Path:
+    """Where the journals lie, made when missing: /run/kit for root, else below XDG_RUNTIME_DIR or /tmp.
+
+    Raises PermissionError where it belongs to someone else, who could plant names for us to remove.
+    """
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() == 0:
+        path = Path("/run/kit")
+    else:
+        path = Path(runtime, "kit") if runtime else Path(tempfile.gettempdir(), f"kit-{os.geteuid()}")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.lstat().st_uid != os.geteuid():
+        raise PermissionError(f"{path} belongs to someone else: remove it, or set XDG_RUNTIME_DIR")
+    return path
+
+
+class Journal:
+    """This program's list of what it made, one JSON line each, written before the thing itself is made.
+
+    ``prefix`` begins every name that the program gives, such as ``kit-3fa9c1``; no two programs share one.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock = threading.Lock()
+        self._owned: list[Owned] = []
+        directory = state_directory()
+        while True:
+            self.prefix = f"kit-{secrets.token_hex(3)}"
+            self.path = directory / f"{self.prefix}.jsonl"
+            try:
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            except FileExistsError:
+                continue
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if self.path.exists():  # else another program took it for a dead one's before it was locked
+                return
+            os.close(self._fd)
+
+    def _write(self, sign: str, owned: Owned) -> None:
+        line = json.dumps([sign, owned.kind, owned.path]) + "\n"
+        os.write(self._fd, line.encode())
+
+    def add(self, owned: Owned) -> None:
+        """Note it, before it is made."""
+        with self._lock:
+            self._owned.append(owned)
+            self._write("+", owned)
+
+    def forget(self, owned: Owned) -> None:
+        """Note that it is gone; an empty journal is removed at the end of the program."""
+        with self._lock:
+            if owned in self._owned:
+                self._owned.remove(owned)
+                self._write("-", owned)
+
+    def owned(self) -> list[Owned]:
+        """What the program owns now, in the order in which it was made."""
+        with self._lock:
+            return list(self._owned)
+
+
+def _read(path: Path) -> list[Owned]:
+    """What a journal lists as made and not removed.
+
+    A last line cut short by death is skipped: nothing followed it.
+    """
+    owned: list[Owned] = []
+    for line in path.read_text().splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        sign, kind, name = json.loads(line)
+        if sign == "+":
+            owned.append(Owned(kind, name))
+        elif Owned(kind, name) in owned:
+            owned.remove(Owned(kind, name))
+    return owned
+
+
+_journal: Journal | None = None
+_journal_lock = threading.Lock()
+
+
+def journal() -> Journal:
+    """This program's journal, begun at the first use; what dead programs left is removed then."""
+    global _journal
+    with _journal_lock:
+        if _journal is None or _journal.pid != os.getpid():
+            clean()
+            _journal = Journal()
+        return _journal
+
+
+def prefix() -> str:
+    """How every name begins that this program gives to a kernel object, such as ``kit-3fa9c1``."""
+    return journal().prefix
+
+
+@contextmanager
+def owns(kind: str, path: str) -> Iterator[Owned]:
+    """Own a thing while the block runs.
+
+    Noted before it is made inside, removed at the end, whatever happens.
+    """
+    owned = Owned(kind, path)
+    journal().add(owned)
+    try:
+        yield owned
+    finally:
+        release(owned)
+
+
+def release(owned: Owned) -> None:
+    """Remove a thing that this program owns and strike it off the journal.
+
+    It stays listed where that is refused.
+    """
+    owned.remove()
+    journal().forget(owned)
+
+
+@contextmanager
+def directory(name: str) -> Iterator[Path]:
+    """A temporary directory of this program: at the end what is mounted below is unmounted, and it is removed."""
+    path = os.path.join(tempfile.gettempdir(), f"{prefix()}-{name}-{secrets.token_hex(3)}")
+    with owns("directory", path):
+        os.mkdir(path, 0o700)
+        yield Path(path)
+
+
+@contextmanager
+def _dead() -> Iterator[list[tuple[Path, int]]]:
+    """The journals of dead programs, locked while the block runs."""
+    held: list[tuple[Path, int]] = []
+    try:
+        for path in sorted(state_directory().glob("kit-*.jsonl")):
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:  # its owner, or another cleaner, has just removed it
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # its owner lives
+                os.close(fd)
+                continue
+            held.append((path, fd))
+        yield held
+    finally:
+        for _, fd in held:
+            os.close(fd)
+
+
+def leftovers() -> list[Owned]:
+    """What dead programs left behind and is still there."""
+    with _dead() as journals:
+        return [owned for path, _ in journals for owned in _read(path) if owned.exists()]
+
+
+def clean() -> list[Owned]:
+    """Remove what dead programs left behind, by exact name; what was removed. Living programs' things stay.
+
+    Raises :class:`KernelError` or OSError for what can't be removed, after everything else has been; its
+    journal stays.
+    """
+    removed: list[Owned] = []
+    refused: OSError | None = None
+    with _dead() as journals:
+        for path, _ in journals:
+            for owned in reversed(_read(path)):
+                try:
+                    if owned.exists():
+                        owned.remove()
+                        removed.append(owned)
+                except OSError as error:
+                    refused = error
+                    break
+            else:
+                path.unlink(missing_ok=True)
+    if refused is not None:
+        raise refused
+    return removed
+
+
+@atexit.register
+def _end() -> None:
+    """At the end of the program: remove what is still there, newest first, and the journal."""
+    if _journal is not None and _journal.pid == os.getpid():
+        for owned in reversed(_journal.owned()):
+            release(owned)
+        _journal.path.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""What is on the machine that could be left behind: taken before and after a test, the two must be equal."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from kit import owner
+from kit.linux import proc
+from kit.linux.spawn import helper_pid
+
+PATIENCE = 5.0  # seconds that the kernel may take to tear down what has been let go
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything countable: each set holds readable lines."""
+
+    mounts: frozenset[str] = frozenset()
+    cgroups: frozenset[str] = frozenset()
+    links: frozenset[str] = frozenset()
+    named_namespaces: frozenset[str] = frozenset()
+    processes: frozenset[str] = frozenset()
+    files: frozenset[str] = field(default_factory=frozenset)
+
+    def since(self, before: Machine) -> list[str]:
+        """What is here and was not before."""
+        return [
+            f"{kind.rstrip('s')}: {line}"
+            for kind in self.__dataclass_fields__
+            for line in sorted(getattr(self, kind) - getattr(before, kind))
+        ]
+
+
+def _others() -> tuple[str, ...]:
+    """The prefixes of other living programs of the kit: what bears them is not ours to judge."""
+    found = []
+    mine = owner._journal.prefix if owner._journal else None
+    for path in owner.state_directory().glob("kit-*.jsonl"):
+        if path.stem == mine:
+            continue
+        try:
+            with path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found.append(path.stem)
+        except FileNotFoundError:
+            continue
+    return tuple(found)
+
+
+def _descendants() -> set[str]:
+    helper = helper_pid()
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.pid != helper:
+                found.add(f"{process.pid} {' '.join(process.cmdline())[:80] or process.name()}")
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def look() -> Machine:
+    """The machine as it is now, without what belongs to other living programs of the kit."""
+    others = _others()
+
+    def foreign(text: str) -> bool:
+        return any(prefix in text for prefix in others)
+
+    mounts = proc.mountinfo()
+    groups = {
+        directory
+        for root in {m.mount_point for m in mounts if m.fstype in ("cgroup", "cgroup2")}
+        for directory, _, _ in os.walk(root)
+        if "/kit-" in directory
+    }
+    temporary = Path(tempfile.gettempdir())
+    return Machine(
+        mounts=frozenset(m.mount_point for m in mounts if not foreign(m.mount_point)),
+        cgroups=frozenset(g for g in groups if not foreign(g)),
+        links=frozenset(os.listdir("/sys/class/net")),
+        named_namespaces=frozenset(os.listdir("/run/netns") if os.path.isdir("/run/netns") else []),
+        processes=frozenset(_descendants()),
+        files=frozenset(str(p) for p in temporary.glob("kit-*") if not foreign(p.name)),
+    )
+
+
+def left_since(before: Machine, patience: float = PATIENCE) -> list[str]:
+    """What has been left since ``before``, once the dying have had their time."""
+    deadline = time.monotonic() + patience
+    while (left := look().since(before)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
