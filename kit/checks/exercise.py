@@ -57,6 +57,8 @@ class Exercise:
         self.made = ExitStack()
         self._attempt = Attempt(self.name, self.title)
         self._handed_in: list[Any] = []
+        for solved in [one for one in _running.values() if one.solved]:
+            solved.close()  # what a solved exercise keeps busy would disturb the next one's measurements
         self._begin(anew=False)
 
     def check(self, *answers: Any) -> Feedback:
@@ -64,16 +66,16 @@ class Exercise:
         self._handed_in += [one for one in answers if not any(one is known for known in self._handed_in)]
         try:
             self._complete(answers)
-            sentence, passed = self.look(*answers), True
+            sentence, self.solved = self.look(*answers), True
         except NotYet as reason:
-            sentence, passed = reason.sentence(self._text(self.goal)), False
+            sentence, self.solved = reason.sentence(self._text(self.goal)), False
         # A learner's answer can be any object at all, and what it does when it is touched any error at all.
         # The lesson is the sentence, not a traceback through the checker.
         except Exception as error:
             saw = NotYet(f"looking at the answer failed with {type(error).__name__}: {error}".rstrip("."))
-            sentence, passed = saw.sentence(self._text(self.goal)), False
-        self._attempt.checked(passed)
-        return Feedback(self.name, passed, sentence, self._attempt.note)
+            sentence, self.solved = saw.sentence(self._text(self.goal)), False
+        self._attempt.checked(self.solved)
+        return Feedback(self.name, self.solved, sentence, self._attempt.note)
 
     def hint(self) -> Hints:
         """The next hint, below those given before. After the last one comes the solution."""
@@ -101,13 +103,22 @@ class Exercise:
     def _begin(self, anew: bool) -> None:
         drawn = self.init(Random(SystemRandom().getrandbits(64)))
         self.given = SimpleNamespace(**self._attempt.begin(drawn, anew))
+        self.solved, self.trouble = False, ""
         _running[self.name] = self
-        self.setup()
+        try:
+            self.setup()
+        # What this machine lacks for the exercise (a controller, a privilege, a program) is said on its card
+        # and by its checks, and the notebook goes on.
+        except Exception as error:
+            self.made.close()
+            self.trouble = f"This machine cannot do this exercise: {error}"
 
     def _text(self, template: str) -> str:
         return template.format(**vars(self.given))
 
     def _complete(self, answers: tuple[Any, ...]) -> None:
+        if self.trouble:
+            raise NotYet(self.trouble.rstrip("."), "a machine that can", "`kit doctor`")
         for number, variable in enumerate(self.answers):
             if number >= len(answers):
                 raise NotYet(f"`{variable}` was not handed to `check`")
@@ -133,9 +144,8 @@ class Exercise:
         cells = "<td style='text-align:left'><code>{}</code></td><td style='text-align:left'><b>{}</b></td>"
         rows = [cells.format(name, html.escape(str(value))) for name, value in self._shown().items()]
         table = "".join(f"<tr>{row}</tr>" for row in rows)
-        body = measured(
-            f"<table style='margin:.2em 0'>{table}</table><small>{marked_up(self._attempt.note)}</small>"
-        )
+        notes = marked_up(" ".join(filter(None, (self.trouble, self._attempt.note))))
+        body = measured(f"<table style='margin:.2em 0'>{table}</table><small>{notes}</small>")
         head = f"<b>{self.name}</b> · {marked_up(self.title)}"
         return {"text/plain": f"{self.name} · {self.title}", "text/html": box("#888888", head + body)}
 

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kit.checks.feedback import NotYet
 from kit.linux import proc
 from kit.linux.clone import NS_LINKS
 from kit.linux.errors import KernelError
 
+if TYPE_CHECKING:
+    from kit.cgroups import Cgroup
+
 
 def pid_of(answer: object, variable: str = "process") -> int:
     """The number of a living process: the answer is one of the kit's processes, or its pid. Raises NotYet."""
     pid = getattr(answer, "pid", answer)
     if isinstance(pid, bool) or not isinstance(pid, int):
-        shown = repr(answer)
-        shown = shown if len(shown) < 60 else shown[:57] + "..."
-        raise NotYet(f"`{variable}` is {article(type(answer).__name__)} ({shown}) and no process")
+        raise NotYet(f"`{variable}` is {described(answer)} and no process")
     if not os.path.isdir(f"/proc/{pid}") or pid <= 0:
         raise NotYet(
             f"there is no process {pid} (any more)",
@@ -45,7 +47,7 @@ def own(pid: int, kind: str) -> int:
     if inode == namespace(os.getpid(), kind):
         raise NotYet(
             f"process {pid} is in the same {kind} namespace as this notebook ({kind}:[{inode}])",
-            f"one of its own, beside {article('process')} that runs on",
+            f"{article(kind)} namespace of its own",
             f"`/proc/{pid}/ns/{NS_LINKS[kind]}`",
         )
     return inode
@@ -62,9 +64,26 @@ def inside(pid: int, argv: Sequence[str], *kinds: str) -> str:
     return str(result.stdout)
 
 
+def group_of(answer: object, variable: str = "group") -> Cgroup:
+    """A control group that exists: the answer is one of the kit's. Raises NotYet."""
+    from kit.cgroups import Cgroup
+
+    if not isinstance(answer, Cgroup):
+        raise NotYet(f"`{variable}` is {described(answer)} and no `Cgroup`")
+    if not answer.alive:
+        raise NotYet(f"the group `{answer.path}` has been removed", look="the answer's cell: run it again")
+    return answer
+
+
 def host_name(pid: int) -> str:
     """The host name in a process's UTS namespace."""
     return inside(pid, ["hostname"], "uts").strip()
+
+
+def described(answer: object) -> str:
+    """An answer by its type and the beginning of its repr."""
+    shown = repr(answer)
+    return f"{article(type(answer).__name__)} ({shown if len(shown) < 60 else shown[:57] + '...'})"
 
 
 def article(noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from kit import checks
 from kit.checks import attempt, notebooks, progress
+from kit.linux.errors import KernelError
 
 from .conftest import Sleeper
 
@@ -178,3 +180,28 @@ def test_an_exercise_goes_on_where_progress_cannot_be_kept(
         progress.records()["03.1"].parameters["seconds"] == seconds
     )  # the attempt under way is kept after all
     checks.close()
+
+
+def test_the_next_exercise_ends_what_a_solved_one_keeps_running(
+    exercise: Sleeper, sleeper: subprocess.Popen[bytes]
+) -> None:
+    class Next(Sleeper):
+        name = "03.2"
+
+    Next()
+    assert exercise.alive
+    assert exercise.check(sleeper)
+    Next()
+    assert not exercise.alive
+
+
+def test_what_the_machine_lacks_is_said_on_the_card_and_by_the_check(state: Path) -> None:
+    class Impossible(Sleeper):
+        def setup(self) -> None:
+            super().setup()
+            raise KernelError("make a thing", errno.EPERM, "Be root.")
+
+    exercise = Impossible()
+    assert not exercise.alive
+    assert "cannot do this exercise: make a thing: EPERM" in exercise._repr_mimebundle_()["text/html"]
+    assert "Be root; expected a machine that can" in str(exercise.check(1))
