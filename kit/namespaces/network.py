@@ -23,8 +23,6 @@ from kit.namespaces.netlink import in_network
 from kit.namespaces.ping import Ping, ping
 from kit.namespaces.process import start
 
-IFA_F_NODAD = 0x02  # <linux/if_addr.h>
-
 
 class Host:
     """A network namespace with a name.
@@ -106,7 +104,8 @@ def _make_bridge(ip: Any) -> None:
 def connect(a: Host, b: Host, a_address: str | None = None, b_address: str | None = None) -> tuple[str, str]:
     """Plug a cable between two hosts, or a host and a bridge, and name its two ends.
 
-    Addresses look like "10.0.0.1/24".
+    Addresses look like "10.0.0.1/24". An IPv6 address works after a second or two: the kernel first asks
+    whether a neighbour has it already.
 
     Raises ValueError for a bad address, an address for a bridge's port, or a host connected with itself;
     KernelError ESRCH when a host has been closed. A cable that can't be finished is taken away again.
@@ -154,9 +153,7 @@ def _plug_in(ip: Any, port: str, kind: str, address: str | None) -> None:
     index = ip.link_lookup(ifname=port)[0]
     if address is not None:
         chosen = _checked(address)
-        # IFA_F_NODAD: an IPv6 address is usable at once, without first asking whether a neighbour has it.
-        flags = {"flags": IFA_F_NODAD} if chosen.version == 6 else {}
-        ip.addr("add", index=index, address=str(chosen.ip), prefixlen=chosen.network.prefixlen, **flags)
+        ip.addr("add", index=index, address=str(chosen.ip), prefixlen=chosen.network.prefixlen)
     if kind == "bridge":
         ip.link("set", index=index, master=ip.link_lookup(ifname="br0")[0])
     ip.link("set", index=index, state="up")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kit.linux import spawn
+from kit.linux.mount import MountFlags
 from kit.linux.spawn import PIPE, Mount, Process, Result
 from kit.namespaces.names import host_name, known, words
 
@@ -74,5 +75,19 @@ def _checked(kinds: tuple[str, ...], how: dict[str, Any]) -> dict[str, Any]:
         host_name(how["hostname"])
     if how.get("root") is not None:
         how = {"env": ENVIRONMENT, **how, "root": os.fspath(how["root"])}
-    fresh = (Mount.proc(),) if how.pop("proc", False) else ()
-    return {**how, "unshare": kinds, "mounts": (*how.get("mounts", ()), *fresh)}
+    mounts = tuple(how.get("mounts", ()))
+    if how.pop("proc", False):
+        mounts += (fresh_proc(how.get("root") or "/"),)
+    return {**how, "unshare": kinds, "mounts": mounts}
+
+
+def fresh_proc(root: str) -> Mount:
+    """A new /proc below ``root``, to be mounted before pivot_root(2).
+
+    In a user namespace the kernel allows a new /proc only while an old one can be seen unobstructed, so that
+    nothing comes to light that was covered; after the pivot none is left. See mount_too_revealing() in the
+    kernel's fs/namespace.c.
+    """
+    return Mount(
+        "proc", os.path.join(root, "proc"), "proc", MountFlags.NOSUID | MountFlags.NODEV | MountFlags.NOEXEC
+    )

@@ -70,9 +70,9 @@ class Root:
 
         Raises ValueError outside of it.
         """
-        path = self.path / name.lstrip("/")
-        if ".." in path.parts:
-            raise ValueError(f"{name!r} would leave the root directory: name a path inside it, without '..'")
+        path = (self.path / name.lstrip("/")).resolve()  # follows links, which may point anywhere
+        if not path.is_relative_to(self.path.resolve()):
+            raise ValueError(f"{name!r} would leave the root directory: name a path inside it")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
