@@ -194,7 +194,7 @@ def release(owned: Owned) -> None:
 
 @contextmanager
 def directory(name: str) -> Iterator[Path]:
-    """A temporary directory of this program: at the end what is mounted below is unmounted, and it is removed."""
+    """A temporary directory of this program: at the end it is removed, what is mounted below unmounted first."""
     path = os.path.join(tempfile.gettempdir(), f"{prefix()}-{name}-{secrets.token_hex(3)}")
     with owns("directory", path):
         os.mkdir(path, 0o700)
