@@ -1,5 +1,4 @@
-"""Preflight: what can this machine do? Every answer is found by doing the thing once, never from a version or
-a file's presence.
+"""Preflight: what can this machine do? Found by doing each thing once, never from a version or a file.
 
 Each probe runs in a child process of its own with a time limit, in namespaces and groups that end with it.
 """
@@ -15,6 +14,5 @@ __all__ = ["PROBES", "Finding", "Probe", "Report", "Row", "examine", "report"]
 
 
 def report() -> Report:
-    """Run all probes, a few at a time, and return what they found. Takes a few seconds, most of them for
-    booting a kernel."""
+    """Run all probes, a few at a time. It takes a few seconds, most of them for booting a kernel."""
     return Report(examine(PROBES))

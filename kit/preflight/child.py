@@ -19,7 +19,7 @@ from kit.linux.errors import KernelError
 from kit.linux.prctl import die_with_parent
 from kit.preflight.row import Finding
 
-AS_ROOT = "Only root may do this: run it again as root (with sudo)."
+AS_ROOT = "Only root may do this. Start the course with: sudo make lab"
 
 
 def refused(error: OSError) -> Finding:
@@ -29,7 +29,8 @@ def refused(error: OSError) -> Finding:
         remedy = AS_ROOT
     name = errno.errorcode.get(error.errno or 0, "")
     what = error.what if isinstance(error, KernelError) else str(error.filename or "")
-    return Finding("no", f"{what + ': ' if what else ''}{name} ({error.strerror or error})", remedy)
+    answer = f"{name} ({error.strerror})" if name else str(error)
+    return Finding("no", f"{what}: {answer}" if what else answer, remedy)
 
 
 def main(module: str, function: str, *arguments: str) -> None:

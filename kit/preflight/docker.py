@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 
+from kit.linux.spawn import run
 from kit.preflight.row import Finding
 
 
 def docker() -> Finding:
-    """Let the client report on itself and ask the server. ``docker --version`` would prove little: it asks
-    nobody.
+    """Let the client report on itself and ask the server. ``docker --version`` would ask nobody.
 
     The course brings its own server, so a client alone is all that is needed.
     """
     command = shutil.which("docker")
     if command is None:
         return Finding("no", "there is no docker command")
-    done = subprocess.run([command, "version", "--format", "{{json .}}"], capture_output=True, text=True)
+    done = run([command, "version", "--format", "{{json .}}"])
     try:
         told = json.loads(done.stdout)
         client = f"client {told['Client']['Version']} (API {told['Client']['ApiVersion']})"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 from kit import owner
 from kit.preflight.row import Finding, Probe, Row
@@ -28,7 +29,7 @@ class _Running:
         self.answer = b""
         self.started = time.monotonic()
         self.deadline = self.started + probe.seconds
-        path = os.pathsep.join(entry for entry in sys.path if entry)
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "kit.preflight.child", *probe.call],
             stdin=subprocess.DEVNULL,
@@ -47,8 +48,7 @@ class _Running:
         return bool(piece)
 
     def end(self) -> bool:
-        """Kill the child with all its session and reap it; False when it is stuck in the kernel and can't
-        be."""
+        """Kill the child with its whole session and reap it; False when it is stuck in the kernel."""
         os.killpg(self.process.pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
         assert self.process.stdout is not None
         self.process.stdout.close()
@@ -130,5 +130,6 @@ def examine(probes: Iterable[Probe]) -> list[Row]:
             for child in running:
                 child.end()
             if running or not complete:
-                owner.clean()
+                with suppress(OSError):  # what can't be removed yet stays in the journal, for kit clean
+                    owner.clean()
     return [rows[probe.name] for probe in order]

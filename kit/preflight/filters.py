@@ -13,8 +13,7 @@ NR_UNAME = {"x86_64": 63}.get(os.uname().machine, 160)
 
 
 def seccomp_filter() -> Finding:
-    """Put a filter on this process under which uname(2) fails with ENOANO, an errno the kernel itself never
-    gives for it."""
+    """Put a filter on this process under which uname(2) fails with an errno that it never has otherwise."""
     seccomp.install(seccomp.deny([NR_UNAME], errno.ENOANO))
     try:
         os.uname()

@@ -1,7 +1,6 @@
-"""The smallest programs that can prove a machine works: a boot sector, and a first process. Both written by
-hand for x86.
+"""The smallest programs that prove a machine: a boot sector and a first process, written by hand for x86.
 
-See cpio(5) "New ASCII Format", elf(5), and the kernel's driver-api/early-userspace/buffer-format document.
+See elf(5), and https://docs.kernel.org/driver-api/early-userspace/buffer-format.html for the archive.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ SPEAKS = b"kit: the kernel speaks\n"
 
 
 def boot_sector() -> bytes:
-    """512 bytes that the BIOS loads to 0x7C00: write HELLO to the first serial port, then to QEMU's
-    isa-debug-exit port."""
+    """512 bytes that the BIOS loads to 0x7C00: write HELLO to the serial port, then make QEMU exit."""
     code = bytes.fromhex(
         "fa 31c0 8ed8 fc"  # cli; ax = ds = 0; count upwards
         "be 1b7c ba f803"  # si = HELLO (27 bytes on); dx = 0x3f8, the serial port
@@ -28,8 +26,7 @@ def boot_sector() -> bytes:
 
 
 def init() -> bytes:
-    """A static x86-64 program: write SPEAKS to its standard output, then reboot(2), which QEMU takes for the
-    end."""
+    """A static x86-64 program: write SPEAKS to standard output, then reboot(2), for QEMU the end."""
 
     def register(move: bytes, value: int) -> bytes:
         return move + struct.pack("<I", value)

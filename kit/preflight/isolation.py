@@ -6,6 +6,7 @@ import errno
 import os
 
 from kit.linux.clone import NAMESPACES, NS_LINKS, unshare
+from kit.preflight.child import AS_ROOT
 from kit.preflight.row import Finding
 
 
@@ -39,7 +40,9 @@ def namespace(kind: str) -> Finding:
     if after == before:
         return Finding("no", f"the kernel said yes, but a child is still in {before}")
     if inside_user:
-        return Finding("partly", f"{before} → {after}, but only inside a user namespace of one's own")
+        return Finding(
+            "partly", f"{before} → {after}, but only inside a user namespace of one's own", AS_ROOT
+        )
     return Finding("yes", f"{before} → {after}")
 
 

@@ -1,8 +1,9 @@
-"""Does /dev/kvm really run a guest, and at the processor's own speed? See the kernel's virt/kvm/api document.
+"""Does /dev/kvm really run a guest, and at the processor's own speed?
 
 A guest in 64-bit mode counts down in its kernel mode (ring 0) and halts. Where KVM itself runs inside a
 virtual machine it may emulate that mode, one instruction at a time: the device opens and small guests run,
 but no operating system ever finishes booting. So the speed is part of the answer.
+See https://docs.kernel.org/virt/kvm/api.html.
 """
 
 from __future__ import annotations
@@ -73,8 +74,7 @@ class Guest:
         ioctl(self.cpu, KVM_SET_SREGS, bytes(sregs))
 
     def run(self, code: bytes, count: int) -> tuple[int, float]:
-        """Run ``code`` with ``count`` in rcx until the guest exits: the exit reason and the seconds that it
-        took."""
+        """Run ``code`` with ``count`` in rcx until the guest exits: the exit reason and the seconds."""
         self.memory[CODE : CODE + len(code)] = code
         # struct kvm_regs: rax rbx rcx rdx rsi rdi rsp rbp r8..r15 rip rflags
         ioctl(self.cpu, KVM_SET_REGS, struct.pack("=18Q", 0, 0, count, *[0] * 13, CODE, RFLAGS_RESERVED))
@@ -120,8 +120,8 @@ def kvm() -> Finding:
         return Finding(
             "partly",
             f"opens and runs, but emulated slowly: {told}; an operating system would not finish booting",
-            "The machine under this one emulates instead of virtualizing. Chapter 01 runs its small guests on "
-            "it all the same, and the large ones on a software CPU",
+            "The machine under this one emulates instead of virtualizing. Chapter 01 runs its small guests "
+            "on it all the same, and the large ones on a software CPU",
         )
     return Finding("yes", f"{told}: the processor's own speed")
 

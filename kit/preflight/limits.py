@@ -98,8 +98,7 @@ except OSError as error:
 
 
 def io() -> Finding:
-    """Write past the page cache to a real disk, 768 KiB under a limit of 1 MiB per second: it must take its
-    time."""
+    """Write 768 KiB past the page cache to a real disk under 1 MiB per second: it must take its time."""
     place, disk = _place_on_a_disk()
     if disk is None:
         return Finding(

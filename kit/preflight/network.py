@@ -1,15 +1,17 @@
-"""A bridge between two network namespaces of our own, and a ping through it. See veth(4),
-network_namespaces(7), ping(8)."""
+"""A bridge between two network namespaces of our own, and a ping through it.
+
+See veth(4), network_namespaces(7), ping(8).
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import socket
-import subprocess
 from typing import Any
 
 from kit.linux.clone import CLONE_NEWNET, NAMESPACES, setns, unshare
+from kit.linux.spawn import run
 from kit.preflight.row import Finding
 
 LEFT, RIGHT = "10.0.0.1", "10.0.0.2"
@@ -85,7 +87,7 @@ def ping() -> Finding:
     setns(left, CLONE_NEWNET)
     answer = ""
     for _ in range(3):
-        done = subprocess.run([command, "-n", "-c", "1", "-W", "1", RIGHT], capture_output=True, text=True)
+        done = run([command, "-n", "-c", "1", "-W", "1", RIGHT])  # in this process's own network namespace
         answer = (
             next((line for line in done.stdout.splitlines() if "time=" in line), "")
             or done.stderr.strip()

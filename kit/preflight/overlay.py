@@ -1,5 +1,7 @@
-"""A stack of directories that looks like one, as images do it. See the kernel's filesystems/overlayfs
-document."""
+"""A stack of directories that looks like one, as images do it.
+
+See https://docs.kernel.org/filesystems/overlayfs.html.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,7 @@ from kit.preflight.row import Finding
 
 
 def overlay() -> Finding:
-    """Mount one in a private mount namespace; change a file of the lower layer and delete another; look at
-    the upper layer.
+    """Mount one; change a file of the lower layer and delete another; look at the upper layer.
 
     All directories are on a tmpfs that only this namespace sees, so nothing of it is left on a disk.
     """

@@ -1,5 +1,7 @@
-"""Is this really root, and may others have namespaces of their own? See capabilities(7),
-user_namespaces(7)."""
+"""Is this really root, and may others have namespaces of their own?
+
+See capabilities(7), user_namespaces(7).
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,7 @@ _IN_A_CONTAINER = (
 
 
 def root() -> Finding:
-    """User id 0 says little: use the power. A tmpfs is mounted and a host name set, in namespaces that end
-    with the probe."""
+    """User id 0 says little: use the power, in namespaces that end with the probe."""
     uid = os.geteuid()
     held = len(capabilities.names(capabilities.get()[0]))
     have = f"user id {uid} with {held} of {len(capabilities.CAPABILITIES)} capabilities"

@@ -1,5 +1,7 @@
-"""QEMU's software processor, and a Linux kernel that boots on it. See qemu-system-x86_64(1), "-kernel" and
-"-accel"."""
+"""QEMU's software processor, and a Linux kernel that boots on it.
+
+See qemu-system-x86_64(1), "-accel" and "-kernel".
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,9 @@ import glob
 import os
 import re
 import shutil
-import signal
-import subprocess
 import time
 
-from kit.linux.prctl import die_with_parent
+from kit.linux.spawn import start
 from kit.preflight import firmware
 from kit.preflight.row import Finding
 
@@ -41,17 +41,13 @@ def _version(path: str) -> tuple[int, ...]:
 
 
 def qemu() -> Finding:
-    """Boot a 512-byte program of our own under the software CPU, until its greeting comes out of the serial
-    port."""
+    """Boot a 512-byte program of our own under the software CPU, until its greeting comes out."""
     if shutil.which(COMMAND) is None:
         return Finding("no", f"there is no {COMMAND}")
-    disk = _in_memory(firmware.boot_sector())
-    seconds, said = _boot(
-        f"-machine pc -m 16 -device isa-debug-exit,iobase=0xf4,iosize=1 "
-        f"-drive file=/proc/self/fd/{disk},format=raw,if=floppy,readonly=on".split(),
-        disk,
-        firmware.HELLO,
-    )
+    floppy = "file=/proc/self/fd/0,format=raw,if=floppy,readonly=on"
+    exit_port = "isa-debug-exit,iobase=0xf4,iosize=1"
+    machine = ["-machine", "pc", "-m", "16", "-device", exit_port, "-drive", floppy]
+    seconds, said = _boot(machine, firmware.boot_sector(), firmware.HELLO)
     if seconds is None:
         return Finding("no", f"the boot sector never spoke; the last words were: {said or '(none)'}")
     return Finding(
@@ -61,8 +57,7 @@ def qemu() -> Finding:
 
 
 def kernel() -> Finding:
-    """Boot a Linux kernel under QEMU's software CPU, until the first process, a program of our own,
-    speaks."""
+    """Boot a Linux kernel under QEMU's software CPU, until the first process, our own program, speaks."""
     images = find_kernels()
     readable = [path for path in images if os.access(path, os.R_OK)]
     if images and not readable:
@@ -76,17 +71,9 @@ def kernel() -> Finding:
             f"{image} is there; without QEMU it can't be tried",
             "Install QEMU first (see the row above).",
         )
-    initrd = _in_memory(firmware.initramfs())
-    seconds, said = _boot(
-        [
-            *f"-machine q35 -m 256 -initrd /proc/self/fd/{initrd} -kernel".split(),
-            image,
-            "-append",
-            KERNEL_OPTIONS,
-        ],
-        initrd,
-        firmware.SPEAKS,
-    )
+    machine = ["-machine", "q35", "-m", "256", "-initrd", "/proc/self/fd/0"]
+    machine += ["-kernel", image, "-append", KERNEL_OPTIONS]
+    seconds, said = _boot(machine, firmware.initramfs(), firmware.SPEAKS)
     if seconds is None:
         return Finding(
             "no", f"{image} did not reach its first process; the last words were: {said or '(none)'}"
@@ -97,45 +84,24 @@ def kernel() -> Finding:
     )
 
 
-def _in_memory(content: bytes) -> int:
-    """A file without a name, read by QEMU through its descriptor: nothing of it can be left on a disk."""
-    fd = os.memfd_create("kit-doctor")
-    os.write(fd, content)
-    return fd
+def _boot(machine: list[str], file: bytes, words: bytes) -> tuple[float | None, str]:
+    """Start QEMU with ``file`` as its standard input, which it may open at any place.
 
-
-def _boot(machine: list[str], file: int, words: bytes) -> tuple[float | None, str]:
-    """Start QEMU; the seconds until ``words`` came out of its serial port, or None, and the last line that
-    did come."""
+    Returns the seconds until ``words`` came out of the serial port, or None, and the last line that did come.
+    """
+    fixed = "-accel tcg -nodefaults -no-user-config -display none -no-reboot -serial stdio"
+    image = os.memfd_create("kit-doctor")  # in memory: nothing of it can be left on a disk
+    os.write(image, file)
+    console, its_end = os.pipe()
     begin = time.monotonic()
-    process = subprocess.Popen(
-        [
-            COMMAND,
-            "-accel",
-            "tcg",
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-serial",
-            "stdio",
-            *machine,
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=[file],
-        preexec_fn=lambda: die_with_parent(signal.SIGKILL),  # safe: the probe's process has a single thread
-    )
-    assert process.stdout is not None
     last = b""
-    try:
-        for line in process.stdout:
+    with (
+        start([COMMAND, *fixed.split(), *machine], stdin=image, stdout=its_end, stderr=its_end),
+        open(console, "rb") as lines,
+    ):
+        os.close(its_end)
+        for line in lines:
             if line.replace(b"\r", b"").endswith(words):
                 return time.monotonic() - begin, ""
-            last = line.strip() or last
-        return None, last.decode(errors="replace")
-    finally:
-        process.kill()
-        process.wait()
+            last = line.strip(b"\0\r\n ") or last
+    return None, last.decode(errors="replace")

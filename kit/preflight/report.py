@@ -63,8 +63,7 @@ class Report:
         return f"Chapters {chapters} need more than this machine offers now. Missing: {names}."
 
     def to_json(self) -> str:
-        """A JSON object: ``ok``, ``verdict``, ``chapters`` (those judged), ``rows`` (the fields of
-        :class:`Row`)."""
+        """A JSON object: ``ok``, ``verdict``, ``chapters`` (those judged), ``rows`` (the fields of Row)."""
         found = {
             "ok": self.ok,
             "verdict": self.verdict,

@@ -11,8 +11,7 @@ Works = Literal["yes", "partly", "no"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe function hands back: does it work, what was seen, and what to do where that depends on
-    what was seen."""
+    """What a probe hands back: does it work, what was seen, what to do where that depends on it."""
 
     works: Works
     detail: str
