@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import statistics
 import subprocess
 import time
@@ -52,15 +53,15 @@ def measure(
     callables: Mapping[str, Callable[[], object] | None], runs: int, warmup: int = 2
 ) -> dict[str, list[float]]:
     """Seconds per call. Kit and peers take turns within each round, so that a busy moment hits them all
-    alike; who starts moves on by one each round, so that nobody always runs after the same neighbour.
+    alike; their order is shuffled each round, so that nobody always runs after the same neighbour, who may
+    leave the kernel with work to do.
 
     A callable that is None (a peer that is not installed) gets an empty list.
     """
     times: dict[str, list[float]] = {who: [] for who in callables}
     present = [(who, call) for who, call in callables.items() if call is not None]
     for round_number in range(-warmup, runs):
-        turn = round_number % len(present) if present else 0
-        for who, call in present[turn:] + present[:turn]:
+        for who, call in random.Random(round_number).sample(present, len(present)):
             start = time.perf_counter()
             call()
             taken = time.perf_counter() - start
