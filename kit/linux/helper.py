@@ -11,6 +11,7 @@ socket dies, however it dies, the helper kills all of them and ends.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -90,27 +91,35 @@ def _children() -> list[int]:
         return [int(word) for word in file.read().split()]
 
 
-def wait(pid: int) -> int:
-    """Reap an ended child: its exit status, or the signal's number negated."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def close(pid: int, reaped: bool) -> int:
-    """Kill a started process and its process group, orphans that we adopted included; reap them."""
-    status = 0
-    if not reaped:
-        os.kill(pid, signal.SIGKILL)
-    for orphan in _children():
+def _orphans(group: int) -> list[int]:
+    """The adopted children in a process group whose leader has ended."""
+    found = []
+    for pid in _children():
         try:
-            ours = orphan != pid and os.getpgid(orphan) == pid
+            if pid != group and os.getpgid(pid) == group:
+                found.append(pid)
         except ProcessLookupError:
             continue
-        if ours:
+    return found
+
+
+def wait(pid: int) -> dict[str, int | bool]:
+    """Reap an ended child: its exit status, or the signal's number negated; and whether its group is empty now."""
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return {"status": status, "alone": not _orphans(pid)}
+
+
+def close(pid: int, reaped: bool) -> dict[str, int | bool]:
+    """Kill a started process and what is left of its process group, orphans that we adopted; reap them."""
+    answer: dict[str, int | bool] = {}
+    if not reaped:
+        os.kill(pid, signal.SIGKILL)
+        answer = wait(pid)
+    while orphans := _orphans(pid):
+        for orphan in orphans:
             os.kill(orphan, signal.SIGKILL)
             os.waitpid(orphan, 0)
-    if not reaped:
-        status = wait(pid)
-    return status
+    return answer
 
 
 def kill_all() -> None:
@@ -123,7 +132,7 @@ def kill_all() -> None:
 
 def receive(sock: socket.socket) -> tuple[Any, list[int]] | None:
     """One message (a length, JSON) with the descriptors that came along; None at the end."""
-    header, fds, _, _ = socket.recv_fds(sock, 4, 32)
+    header, fds, _, _ = socket.recv_fds(sock, 4, 32, socket.MSG_CMSG_CLOEXEC)
     if len(header) < 4:
         return None
     length = int.from_bytes(header, "little")
@@ -145,7 +154,11 @@ def send(sock: socket.socket, message: Any, fds: list[int]) -> None:
 
 def main(fd: int) -> None:
     """Serve requests until the other end of the socket is gone, then kill what is left."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Caught, not ignored: exec sets a caught signal back to its default, and passes an ignored one on.
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, lambda *_: None)
+    gc.disable()
+    gc.freeze()  # a collection would touch, and in a child copy, all of the heap
     prctl.become_subreaper()
     sock = socket.socket(fileno=fd)
     try:
@@ -157,9 +170,9 @@ def main(fd: int) -> None:
                 if "pid" in answer:
                     answer_fds.append(os.pidfd_open(answer["pid"]))
             elif request["do"] == "wait":
-                answer = {"status": wait(request["pid"])}
+                answer = wait(request["pid"])
             else:
-                answer = {"status": close(request["pid"], request["reaped"])}
+                answer = close(request["pid"], request["reaped"])
             send(sock, answer, answer_fds)
             for number in fds + answer_fds:
                 os.close(number)
