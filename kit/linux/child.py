@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import signal
 import socket
 import struct
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from typing import Any, NoReturn
 from kit.linux import capabilities, prctl, seccomp
 from kit.linux.clone import (
     CLONE_NEWCGROUP,
-    CLONE_NEWNS,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
     CLONE_PARENT,
@@ -27,11 +25,9 @@ from kit.linux.clone import (
     setns,
     unshare,
 )
-from kit.linux.libc import NR_CLOSE_RANGE, syscall
-from kit.linux.mount import MountFlags, mount
+from kit.linux.mount import MS_PRIVATE, MS_REC, mount
 from kit.linux.pivot_root import pivot_root
 
-CLOSE_RANGE_CLOEXEC = 4
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 Request = Mapping[str, Any]
@@ -71,18 +67,19 @@ def _set_user(request: Request, privileged: bool) -> None:
 
 
 def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: bool, step: _Steps) -> None:
-    """What the child does between clone and exec.
+    """What the child does between clone and exec. The order matters: a line needs rights that later ones drop.
 
-    The order matters: each line needs the rights that later ones give up.
+    Every page of memory that is touched here must be copied first, for this process alone (fork is copy-on-write):
+    so what isn't asked for is not even called.
     """
-    flags = sum(NAMESPACES[name] for name in request["unshare"])
+    unshared = request["unshare"]
     step.name = "make a process group"
     os.setpgid(0, 0)
     step.name = "enter the control group"
     for fd in groups:
         os.write(fd, b"0")
     if (
-        flags & CLONE_NEWCGROUP
+        "cgroup" in unshared
     ):  # only now: the group that a process is in becomes the root of its cgroup namespace
         step.name = "unshare the cgroup namespace"
         unshare(CLONE_NEWCGROUP)
@@ -92,41 +89,32 @@ def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: b
     if request["loopback"]:
         step.name = "switch on lo"
         loopback_up()
-    if flags & CLONE_NEWNS:
+    if "mount" in unshared:
         step.name = "make all mounts private"
-        mount(None, "/", None, MountFlags.REC | MountFlags.PRIVATE)
-    late = [entry for entry in request["mounts"] if entry[5]]
-    for source, target, fstype, mount_flags, data, after_pivot in request["mounts"]:
-        if not after_pivot:
-            step.name = f"mount {fstype or source} on {target}"
-            mount(source, target, fstype, mount_flags, data)
+        mount(None, "/", None, MS_REC | MS_PRIVATE)
+    _mount(request["mounts"], False, step)
     if request["root"] is not None:
         step.name = f"pivot_root to {request['root']}"
         pivot_root(request["root"])
-    for source, target, fstype, mount_flags, data, _ in late:
-        step.name = f"mount {fstype or source} on {target}"
-        mount(source, target, fstype, mount_flags, data)
-    step.name = f"change directory to {request['cwd']}"
+    _mount(request["mounts"], True, step)
     if request["cwd"] is not None:
+        step.name = f"change directory to {request['cwd']}"
         os.chdir(request["cwd"])
-    step.name = "drop capabilities"
-    capabilities.drop_bounding(request["drop_capabilities"])
-    step.name = "change user"
-    _set_user(request, privileged)
-    step.name = "drop capabilities"
-    capabilities.drop(request["drop_capabilities"])
+    dropped = request["drop_capabilities"]
+    if dropped:
+        step.name = "drop capabilities"
+        capabilities.drop_bounding(dropped)
+    if request["user"] is not None or "user" in unshared:
+        step.name = "change user"
+        _set_user(request, privileged)
+    if dropped:
+        step.name = "drop capabilities"
+        capabilities.drop(dropped)
     step.name = "ask to die with the parent"
-    prctl.die_with_parent(signal.SIGKILL)
+    prctl.die_with_parent(9)
     step.name = "connect standard input, output and error"
     for number, fd in enumerate(stdio):  # all are above 2: the helper's own are open
         os.dup2(fd, number)
-    syscall(NR_CLOSE_RANGE, 3, 0x7FFFFFFF, CLOSE_RANGE_CLOEXEC)
-    for number in (
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-        signal.SIGINT,
-    ):  # ignored here, and exec would pass that on
-        signal.signal(number, signal.SIG_DFL)
     if request["seccomp"] is not None:
         step.name = "install the seccomp filter"
         seccomp.install(bytes.fromhex(request["seccomp"]))
@@ -135,6 +123,13 @@ def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: b
         prctl.no_new_privileges()
     step.name = f"exec {request['argv'][0]}"
     os.execvpe(request["argv"][0], request["argv"], request["env"])
+
+
+def _mount(mounts: list[Any], after_pivot: bool, step: _Steps) -> None:
+    for source, target, fstype, flags, data, late in mounts:
+        if late == after_pivot:
+            step.name = f"mount {fstype or source} on {target}"
+            mount(source, target, fstype, flags, data)
 
 
 def run(

@@ -155,11 +155,12 @@ def send(sock: socket.socket, message: Any, fds: list[int]) -> None:
 def main(fd: int) -> None:
     """Serve requests until the other end of the socket is gone, then kill what is left."""
     # Caught, not ignored: exec sets a caught signal back to its default, and passes an ignored one on.
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, lambda *_: None)
+    for caught in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(caught, lambda *_: None)
     gc.disable()
     gc.freeze()  # a collection would touch, and in a child copy, all of the heap
     prctl.become_subreaper()
+    os.set_inheritable(fd, False)
     sock = socket.socket(fileno=fd)
     try:
         while (message := receive(sock)) is not None:

@@ -49,6 +49,7 @@ class Child:
     pid: int = 0
     pidfd: int = -1
     status: int | None = None
+    alone: bool = False  # it has ended, and nothing of its process group is left
     closed: bool = False
 
 
@@ -112,6 +113,8 @@ class Helper:
         if do == "close":
             child.closed = True
             os.close(child.pidfd)
+            if child.alone:
+                return {}
         send(sock, asked.request, asked.fds)
         received = receive(sock)
         if received is None:
@@ -123,7 +126,7 @@ class Helper:
         if do == "start" and fds:
             child.pid, child.pidfd = answer["pid"], fds[0]
         elif child.status is None:
-            child.status = answer.get("status")
+            child.status, child.alone = answer.get("status"), answer.get("alone", False)
         return answer
 
     def end(self) -> None:

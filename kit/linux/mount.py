@@ -9,6 +9,9 @@ from enum import IntFlag
 from kit.linux.errors import KernelError
 from kit.linux.libc import call, libc
 
+# Plain numbers of the flags that every start of a process uses.
+MS_REC, MS_PRIVATE = 16384, 1 << 18
+
 MNT_DETACH = 2  # unmount now, clean up when no longer busy
 UMOUNT_NOFOLLOW = 8
 
