@@ -67,10 +67,10 @@ def _set_user(request: Request, privileged: bool) -> None:
 
 
 def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: bool, step: _Steps) -> None:
-    """What the child does between clone and exec. The order matters: a line needs rights that later ones drop.
+    """What the child does between clone and exec. The order matters: later lines drop rights.
 
-    Every page of memory that is touched here must be copied first, for this process alone (fork is copy-on-write):
-    so what isn't asked for is not even called.
+    Each page of memory touched here must be copied first (fork is copy-on-write): what isn't asked for is not
+    even called.
     """
     unshared = request["unshare"]
     step.name = "make a process group"

@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import socket
+from array import array
 from typing import Any
 
 from kit.linux import child, prctl
@@ -104,7 +105,7 @@ def _orphans(group: int) -> list[int]:
 
 
 def wait(pid: int) -> dict[str, int | bool]:
-    """Reap an ended child: its exit status, or the signal's number negated; and whether its group is empty now."""
+    """Reap an ended child: its exit status, a signal's number negated; and whether its group is empty now."""
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return {"status": status, "alone": not _orphans(pid)}
 
@@ -132,7 +133,11 @@ def kill_all() -> None:
 
 def receive(sock: socket.socket) -> tuple[Any, list[int]] | None:
     """One message (a length, JSON) with the descriptors that came along; None at the end."""
-    header, fds, _, _ = socket.recv_fds(sock, 4, 32, socket.MSG_CMSG_CLOEXEC)
+    fds = array("i")
+    # Python's recv_fds has no way to ask for close-on-exec
+    header, ancillary, _, _ = sock.recvmsg(4, socket.CMSG_LEN(32 * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
+    for _, _, data in ancillary:
+        fds.frombytes(data)
     if len(header) < 4:
         return None
     length = int.from_bytes(header, "little")
@@ -142,7 +147,7 @@ def receive(sock: socket.socket) -> tuple[Any, list[int]] | None:
         if not part:
             return None
         body += part
-    return json.loads(body), fds
+    return json.loads(body), list(fds)
 
 
 def send(sock: socket.socket, message: Any, fds: list[int]) -> None:
