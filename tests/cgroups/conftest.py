@@ -1,4 +1,6 @@
-"""What the tests of control groups share: a group, a disk, and words for waiting and for what this machine has."""
+"""What the tests of control groups share: a group, a disk, and words for waiting and for what this machine
+has.
+"""
 
 from __future__ import annotations
 

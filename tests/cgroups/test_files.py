@@ -10,7 +10,8 @@ from kit.cgroups.errors import BadLimit, UnknownFile
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    [("cpu.maks", "cpu.max"), ("memory.maximum", "memory.max"), ("pid.max", "pids.max"), ("cgroup.freez", "cgroup.freeze")],
+    [("cpu.maks", "cpu.max"), ("memory.maximum", "memory.max"), ("pid.max", "pids.max"),
+     ("cgroup.freez", "cgroup.freeze")],
 )  # fmt: skip
 def test_a_name_slightly_wrong_is_answered_with_the_right_one(wrong, right):
     with pytest.raises(UnknownFile, match=f"Did you mean .*{right}"):

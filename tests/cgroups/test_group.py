@@ -89,9 +89,10 @@ def test_only_the_controllers_asked_for():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("cpu.max", -1), ("cpu.max", "12Q"), ("cpu.max", 0), ("memory.max", -1), ("memory.max", "12Q"), ("memory.max", 0),
-     ("memory.max", "999T"), ("pids.max", -1), ("pids.max", 0), ("pids.max", 1 << 40), ("cpuset.cpus", "0-4095"),
-     ("cpu.weight", 0), ("cpu.weight", 10_001), ("memory.current", 1), ("io.max", "8:999 rbps=1"), ("io.max", {}),
+    [("cpu.max", -1), ("cpu.max", "12Q"), ("cpu.max", 0), ("memory.max", -1), ("memory.max", "12Q"),
+     ("memory.max", 0), ("memory.max", "999T"), ("pids.max", -1), ("pids.max", 0), ("pids.max", 1 << 40),
+     ("cpuset.cpus", "0-4095"), ("cpu.weight", 0), ("cpu.weight", 10_001), ("memory.current", 1),
+     ("io.max", "8:999 rbps=1"), ("io.max", {}),
      ("io.max", {"/dev/null": {"rbps": 1}})],
 )  # fmt: skip
 def test_bad_input_is_refused_before_anything_changes(group, name, value):
@@ -111,8 +112,9 @@ def test_an_unknown_file_is_answered_with_the_one_meant(group):
 @pytest.mark.parametrize(
     ("name", "value", "read"),
     [("cpu.max", (30_000, 100_000), (30_000, 100_000)), ("cpu.max", (30_000, 50_000), (30_000, 50_000)),
-     ("cpu.max", "max", ("max", 100_000)), ("cpu.weight", 50, 50), ("cpu.weight", 10_000, 10_000), ("cpu.weight", 1, 1),
-     ("memory.max", "64M", 64 << 20), ("memory.max", "max", "max"), ("pids.max", 12, 12), ("pids.max", "max", "max"),
+     ("cpu.max", "max", ("max", 100_000)), ("cpu.weight", 50, 50), ("cpu.weight", 10_000, 10_000),
+     ("cpu.weight", 1, 1), ("memory.max", "64M", 64 << 20), ("memory.max", "max", "max"),
+     ("pids.max", 12, 12), ("pids.max", "max", "max"),
      ("cpuset.cpus", 0, [0]), ("cpuset.mems", "0", [0])],
 )  # fmt: skip
 def test_what_is_set_is_read_back_and_the_file_is_told(group, name, value, read):

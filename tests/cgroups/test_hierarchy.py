@@ -34,7 +34,7 @@ def test_an_unknown_controller_is_named_with_those_there_are():
 
 
 def _in_another_view(program: str, *mounts: Mount, **how: object) -> dict[str, object]:
-    """Run Python code in a mount namespace of its own, where trees can be covered or read-only for it alone."""
+    """Run Python code in a mount namespace of its own: what it mounts or covers there is so for it alone."""
     shown = run([sys.executable, "-c", program], unshare=["mount"], mounts=mounts, cwd=os.getcwd(), **how)
     return json.loads(shown.check().stdout)
 
@@ -121,8 +121,8 @@ with Cgroup("old") as old:
     old.thaw()
     thawed = old["cgroup.freeze"]
     old.kill()
-    seen = {"mode": hierarchy.mode(), "frozen": frozen, "thawed": thawed, "ended": process.wait(10), "told": told,
-            "pids": old.pids(), "written": old.written[0].path}
+    seen = {"mode": hierarchy.mode(), "frozen": frozen, "thawed": thawed, "told": told,
+            "ended": process.wait(10), "pids": old.pids(), "written": old.written[0].path}
 print(json.dumps(seen))
 """
     seen = _in_another_view(program)

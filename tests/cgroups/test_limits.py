@@ -108,7 +108,7 @@ def test_io_max_slows_direct_reads_of_a_disk(group, disk):
     with Sampler(group, hz=20) as sampler, group.start(loads.read_disk(disk, 6)) as process:
         assert process.wait(60) == 0
     assert group["io.stat"][number]["rbytes"] >= 6 * MIB
-    # The kernel lets through what a slice of its own is worth, then holds back: never much more than the rate.
+    # The kernel lets a slice's worth through, then holds back: never much more than the rate.
     reads = [(one.t, one.read_bytes) for one in sampler.samples if one.read_bytes]
     (first, before), (last, after) = reads[0], reads[-1]
     assert after - before <= (last - first) * 4 * MIB + 2 * MIB

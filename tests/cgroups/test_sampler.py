@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 
@@ -25,7 +26,7 @@ def test_counters_grow_and_every_field_is_filled(group):
     assert samples[-1].usage_usec > samples[0].usage_usec and samples[-1].throttled_usec > 0
     assert samples[-1].memory_current > 0 and samples[-1].pids_current == 1
     assert None not in samples[-1]
-    assert all(later.t > earlier.t for earlier, later in zip(samples, samples[1:], strict=False))
+    assert all(later.t > earlier.t for earlier, later in itertools.pairwise(samples))
     assert 0 < samples[-1].cpus_since(samples[0]) <= (os.cpu_count() or 1) + 0.5
     assert samples[0].cpus_since(samples[0]) is None
 

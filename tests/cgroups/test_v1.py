@@ -20,7 +20,8 @@ def test_the_files_that_are_really_written(group):
     group["memory.max"] = 64 * MIB
     group["pids.max"] = 9
     assert _files(group) == [
-        ("cpu.cfs_quota_us", "50000"), ("cpu.shares", "2048"), ("memory.limit_in_bytes", str(64 * MIB)), ("pids.max", "9"),
+        ("cpu.cfs_quota_us", "50000"), ("cpu.shares", "2048"), ("memory.limit_in_bytes", str(64 * MIB)),
+        ("pids.max", "9"),
     ]  # fmt: skip
 
 
