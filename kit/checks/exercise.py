@@ -9,6 +9,7 @@ to the effect is a right answer.
 from __future__ import annotations
 
 import html
+from collections import defaultdict
 from contextlib import ExitStack
 from random import Random, SystemRandom
 from types import SimpleNamespace
@@ -114,7 +115,8 @@ class Exercise:
             self.trouble = f"This machine cannot do this exercise: {error}"
 
     def _text(self, template: str) -> str:
-        return template.format(**vars(self.given))
+        # "?" where setup came to no such value
+        return template.format_map(defaultdict(lambda: "?", vars(self.given)))
 
     def _complete(self, answers: tuple[Any, ...]) -> None:
         if self.trouble:

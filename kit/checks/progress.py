@@ -106,7 +106,10 @@ def table() -> Table:
         reached = row["solved"][:10] or ("begun" if row["attempts"] else "")
         counts = [row["attempts"] or "", row["checks"] or ""]
         rows.append([row["name"], row["title"], reached, row["solved_with"], *counts])
-    note = f"{sum(bool(row['solved']) for row in everything)} of {len(everything)} solved; kept in {path()}"
+    file = str(path())
+    if file.startswith(home := f"{Path.home()}/"):
+        file = "~/" + file.removeprefix(home)
+    note = f"{sum(bool(row['solved']) for row in everything)} of {len(everything)} solved; kept in {file}"
     return Table("Progress", ["exercise", "title", "first solved", "with", "attempts", "checks"], rows, note)
 
 
