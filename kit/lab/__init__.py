@@ -12,6 +12,7 @@ from kit.lab.namespaces import namespace_tree
 from kit.lab.picture import Picture
 from kit.lab.plot import plot
 from kit.lab.processes import process_tree
+from kit.lab.progress import progress
 from kit.lab.topology import topology
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "namespace_tree",
     "plot",
     "process_tree",
+    "progress",
     "side_by_side",
     "topology",
 ]

@@ -15,6 +15,7 @@ import anywidget
 import traitlets
 
 from kit.lab.frames import Frame
+from kit.lab.subshell import answer_while_busy
 
 STATIC = Path(__file__).parent / "static"
 OVERLAP = 5  # frames sent again with each new one: a message lost while the page was loading does no harm
@@ -37,6 +38,7 @@ class Canvas(anywidget.AnyWidget):
         self._stop = stop
         self._history: list[list[Any]] = []
         self.on_msg(self._told)
+        answer_while_busy(self)
 
     def show(self, rows: Sequence[Frame]) -> None:
         """Send one more moment: a frame for each group, in the order of ``groups``."""

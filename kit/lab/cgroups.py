@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kit.lab.picture import Picture
-from kit.lab.tree import Node, draw_tree
+from kit.lab.tree import Bar, Node, count, draw_tree
 
 MIB = 1 << 20
 
@@ -20,12 +20,12 @@ def cgroup_tree(group: Any, title: str = "cgroup tree") -> Picture:
     said = []
     for _, node in root.walk():
         said.append(
-            f"{node.name}: {node.cells[0]} processes, CPU limit {node.cells[1] or 'unknown'}, weight "
-            f"{node.cells[2] or 'unknown'}, memory {node.bar[1] if node.bar else 'unknown'}."
+            f"{node.name}: {count(int(node.cells[0]))}, CPU limit {node.cells[1] or 'unknown'}, weight "
+            f"{node.cells[2] or 'unknown'}, memory {node.bar.said if node.bar else 'unknown'}."
         )
     columns = ("processes", "CPU limit", "CPU weight", "memory")
     return draw_tree(
-        [root], columns, title=title, alt=f"Tree of {len(said)} control groups. {' '.join(said)}"
+        [root], columns, title=title, alt=f"Tree of {count(len(said), 'control group')}. {' '.join(said)}"
     )
 
 
@@ -44,13 +44,13 @@ def _node(group: Any) -> Node:
     return Node(group.name, cells, [_node(child) for child in group.children], bar=_memory(group))
 
 
-def _memory(group: Any) -> tuple[float, str] | None:
+def _memory(group: Any) -> Bar | None:
     used, most = _read(group, "memory.current"), _read(group, "memory.max")
     if used is None:
         return None
     if most in (None, "max"):
-        return 0.0, f"{used / MIB:.1f} MiB, no limit"
-    return used / most if most else 1.0, f"{used / MIB:.1f} of {most / MIB:g} MiB"
+        return Bar(0.0, f"{used / MIB:.1f} MiB, no limit")
+    return Bar(used / most if most else 1.0, f"{used / MIB:.1f} of {most / MIB:g} MiB", full_is_trouble=True)
 
 
 def _read(group: Any, name: str) -> Any:

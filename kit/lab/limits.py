@@ -12,6 +12,7 @@ import ipywidgets as widgets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
+from kit.lab.subshell import answer_while_busy
 from kit.show import Table, measured
 
 MIB = 1 << 20
@@ -67,7 +68,8 @@ class LimitSliders:
                 description=LABELS[name], style={"description_width": "9em"}, layout={"width": "36em"},
             )  # fmt: skip
             slider.tooltip = f"{name} of {group.name}"
-            said = widgets.HTML()
+            answer_while_busy(slider)
+            said = widgets.HTML("&nbsp;", layout={"margin": "0 0 0 1em"})
             slider.observe(
                 lambda change, name=name, values=dict(choices): self._set(name, values[change.new]), "value"
             )

@@ -21,7 +21,10 @@ from kit.lab.frames import Frame, frame, limits
 from kit.lab.palette import SERIES
 from kit.lab.picture import Picture
 from kit.lab.plot import draw
+from kit.show import measured
 
+# A PNG of one transparent pixel, for as long as there is no picture yet.
+NOTHING = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
 GRACE = 1.0  # seconds without any process before the subject counts as ended: one command may follow another
 
 
@@ -131,11 +134,15 @@ class LiveView:
         self._canvas.show(rows)
 
     def picture(self) -> Picture:
-        """The recording as a still picture."""
-        if self._picture is None or not self.ended:
-            groups = self.recordings if len(self.groups) > 1 else {"": self.frames}
-            self._picture = draw(groups, what=("cpu", "throttled", "memory"), title=self.title)
-        return self._picture
+        """The recording as a still picture; while the view runs, what there is so far."""
+        if self._picture is not None:
+            return self._picture
+        ended = self.ended
+        groups = self.recordings if len(self.groups) > 1 else {"": self.frames}
+        picture = draw(groups, what=("cpu", "throttled", "memory"), title=self.title)
+        if ended:
+            self._picture = picture
+        return picture
 
     def _publish(self) -> None:
         """Put the picture in the widget's place, once."""
@@ -151,20 +158,28 @@ class LiveView:
 
     def _bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         # The same kinds of data before and after: a comparison of a notebook's outputs compares kind by kind.
-        data, metadata = self.picture()._repr_mimebundle_()
-        data["text/plain"] = f"[live view] {self.title}"
-        if not self.ended:
-            data["application/vnd.jupyter.widget-view+json"] = view_of(self._canvas)
-        return data, metadata
+        title = f"[live view] {self.title}"
+        if self.ended:
+            data, metadata = self.picture()._repr_mimebundle_()
+            return data | {"text/plain": title}, metadata
+        waiting = measured("The live view is running; its picture will stand here when it has ended.")
+        view = {"application/vnd.jupyter.widget-view+json": view_of(self._canvas)}
+        return {"text/plain": title, "text/html": waiting, "image/png": NOTHING, **view}, {}
 
     def _ipython_display_(self) -> None:
         # live() shows the view at once; a cell that ends with it must not show it a second time.
         shell = get_ipython()
-        if shell is None or self._shown_by == shell.execution_count:
+        if shell is None or self._shown_by == (cell := _cell(shell)):
             return
-        self._shown_by = shell.execution_count
+        self._shown_by = cell
         data, metadata = self._bundle()
         display(data, metadata=metadata, raw=True, display_id=self._display_id)
+
+
+def _cell(shell: Any) -> object:
+    """What tells this run of a cell from any other: the request for it, or in a terminal its number."""
+    parent: dict[str, Any] = getattr(shell, "get_parent", dict)()
+    return parent.get("header", {}).get("msg_id") or shell.execution_count
 
 
 def _alive(group: Any) -> bool | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from kit.lab.picture import Picture
-from kit.lab.tree import Node, draw_tree
+from kit.lab.tree import Node, count, draw_tree, short
 
 ORDER = ("mount", "uts", "ipc", "pid", "network", "cgroup", "time", "user")
 
@@ -39,8 +39,9 @@ def namespace_tree(tree: Any, title: str = "namespace tree") -> Picture:
         for kind in ORDER
         if any(o.kind == kind for o in found)
     )
-    alt = f"{len(found)} namespaces ({counts}); {len(others)} of them are not ours. " + " ".join(
-        f"{one} with {len(one.pids)} processes, the first {one.command or 'unknown'}." for one in others[:12]
+    alt = f"{count(len(found), 'namespace')} ({counts}); {len(others)} of them not ours. " + " ".join(
+        f"{one} with {count(len(one.pids))}, the first {short(one.command.split()) or 'unknown'}."
+        for one in others[:12]
     )
     columns = ("processes", "lowest pid", "its command")
     return draw_tree(
@@ -50,5 +51,5 @@ def namespace_tree(tree: Any, title: str = "namespace tree") -> Picture:
 
 def _node(one: Any, here: dict[str, int]) -> Node:
     first = str(one.pids[0]) if one.pids else ""
-    cells = (str(len(one.pids)) if one.pids else "none", first, one.command[:44])
+    cells = (str(len(one.pids)) if one.pids else "none", first, short(one.command.split()))
     return Node(str(one), cells, marked=here.get(one.kind) != one.inode)

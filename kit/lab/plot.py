@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from kit.lab.frames import Frame, frames
-from kit.lab.palette import INK, ORANGE, SERIES
+from kit.lab.palette import INK, ORANGE, SERIES, VERMILLION
 from kit.lab.picture import Picture, figure, style
 
 MIB = 1 << 20
@@ -86,6 +86,7 @@ def draw(
 def _panel(axes: Axes, name: str, groups: Mapping[str, Sequence[Frame]]) -> None:
     quantity = QUANTITIES[name]
     style(axes, quantity.title)
+    alone = len(groups) == 1
     top = 0.0
     for index, ((label, rows), look) in enumerate(zip(groups.items(), SERIES, strict=False)):
         if not rows:
@@ -93,42 +94,36 @@ def _panel(axes: Axes, name: str, groups: Mapping[str, Sequence[Frame]]) -> None
         times = [row.t for row in rows]
         values = [getattr(row, name) / quantity.scale for row in rows]
         top = max(top, *values)
-        if name == "throttled":
-            axes.fill_between(
-                times, values, step="mid", color=look.colour if label else ORANGE, alpha=0.55, linewidth=0
-            )
-        elif len(groups) == 1:
-            axes.fill_between(times, values, color=look.colour, alpha=0.12, linewidth=0)
-        thick = 1.2 if name == "throttled" else 1.9
-        axes.plot(times, values, color=look.colour, linestyle=look.dash, linewidth=thick,
-                  label=label or quantity.title, marker=look.marker if len(groups) > 1 else "", markersize=4,
+        steps = name == "throttled"
+        if steps or alone:
+            colour = ORANGE if steps and alone else look.colour
+            axes.fill_between(times, values, step="mid" if steps else None, color=colour,
+                              alpha=0.55 if steps else 0.12, linewidth=0)  # fmt: skip
+        axes.plot(times, values, color=look.colour, linestyle=look.dash, linewidth=1.2 if steps else 1.9,
+                  label=label or "used", marker="" if alone else look.marker, markersize=4,
                   markevery=(index * 3, max(1, len(rows) // 9)),
-                  drawstyle="steps-mid" if name == "throttled" else "default")  # fmt: skip
-        limits = [(row.t, getattr(row, quantity.limit)) for row in rows] if quantity.limit else []
-        top = max([top, *(value / quantity.scale for _, value in limits if value is not None)])
-        _limit(axes, limits, quantity, SERIES[1].colour if len(groups) == 1 else look.colour)
-    axes.set_ylim(0, 105 if name == "throttled" else max(top * 1.22, 1))
-    axes.yaxis.set_major_locator(
-        FixedLocator([0, 50, 100]) if name == "throttled" else MaxNLocator(4, integer=True)
-    )
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", " ")))
-    if len(groups) > 1 and name != "throttled":
-        axes.legend(
-            loc="upper right", bbox_to_anchor=(1, 1.2), ncols=4, frameon=False, labelcolor=INK, fontsize=9
-        )
+                  drawstyle="steps-mid" if steps else "default")  # fmt: skip
+        if quantity.limit:
+            limits = [getattr(row, quantity.limit) for row in rows]
+            _limit(axes, times, limits, quantity, VERMILLION if alone else look.colour, label)
+            top = max([top, *(value / quantity.scale for value in limits if value is not None)])
+    axes.set_ylim(0, 105 if name == "throttled" else max(top * 1.15, 1))
+    ticks = FixedLocator([0, 50, 100]) if name == "throttled" else MaxNLocator(4, integer=True)
+    axes.yaxis.set_major_locator(ticks)
+    if name != "throttled" and (quantity.limit or not alone):
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, labelcolor=INK,
+                    fontsize=9.5, borderpad=0, borderaxespad=0.35, handlelength=2.6, columnspacing=1.6)  # fmt: skip
 
 
-def _limit(axes: Axes, limits: Sequence[tuple[float, float | None]], quantity: Quantity, colour: str) -> None:
-    times = [t for t, _ in limits]
-    values = [float("nan") if value is None else value / quantity.scale for _, value in limits]
-    known = [(t, value) for t, value in zip(times, values, strict=True) if value == value]
-    if not known:
-        return
-    axes.plot(times, values, color=colour, linestyle=(0, (6, 3)), linewidth=1.5, drawstyle="steps-post")
-    t, value = known[-1]
-    said = f"limit {value:.0f} {quantity.unit}"
-    axes.annotate(said, (t, value), xytext=(-4, 4), textcoords="offset points",
-                  ha="right", va="bottom", color=INK, fontsize=9, fontweight="bold")  # fmt: skip
+def _limit(
+    axes: Axes, times: list[float], limits: list[float | None], quantity: Quantity, colour: str, label: str
+) -> None:
+    values = [float("nan") if value is None else value / quantity.scale for value in limits]
+    known = [value for value in values if value == value]
+    if known:
+        text = f"{label + ' ' if label else ''}limit {known[-1]:g} {quantity.unit}"
+        axes.plot(times, values, color=colour, label=text, linestyle=(0, (6, 3)), linewidth=1.5,
+                  drawstyle="steps-post")  # fmt: skip
 
 
 def words(groups: Mapping[str, Sequence[Frame]], what: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kit.lab.picture import Picture
-from kit.lab.tree import Node, draw_tree
+from kit.lab.tree import Node, draw_tree, short
 from kit.linux import proc
 from kit.linux.errors import KernelError
 
@@ -45,7 +45,7 @@ def process_tree(pid: Any, title: str = "process tree") -> Picture:
         for number, node in nodes.items()
     )
     columns = ("pid here", "pid inside", "state", "own namespaces")
-    return draw_tree([nodes[number]], columns, title=title, alt=alt)
+    return draw_tree([nodes[number]], columns, title=title, alt=alt, marked="in namespaces of its own")
 
 
 STATES = {
@@ -73,7 +73,10 @@ def _node(pid: int, top: bool) -> Node | None:
     except KernelError:
         return None  # it ended while we looked
     inner = status.get("NSpid", "").split()
-    command = " ".join(proc.command(pid)) or status.get("Name", "?")
+    words = proc.command(pid)
+    command = short(words) or status.get("Name", "?")
+    if any("kit.linux.helper" in word for word in words):
+        command = "python (the kit's helper, which makes processes)"
     state = STATES.get(status.get("State", "?")[0], status.get("State", "?"))
     return Node(
         command,

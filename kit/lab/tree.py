@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
@@ -19,15 +20,25 @@ BAR = 110
 LONGEST = 60  # characters of a name or a figure; the rest is an ellipsis
 
 
+class Bar(NamedTuple):
+    """A share from 0 to 1 and what it says. Where a full bar is trouble, it turns vermillion above nine
+    tenths.
+    """
+
+    share: float
+    said: str
+    full_is_trouble: bool = False
+
+
 @dataclass
 class Node:
-    """One row. ``cells`` stand in columns; ``bar`` is (share 0..1, what it says), in the last column."""
+    """One row: a name, ``cells`` in columns, a ``bar`` in the last one."""
 
     name: str
     cells: Sequence[str] = ()
     children: list[Node] = field(default_factory=list)
     marked: bool = False
-    bar: tuple[float, str] | None = None
+    bar: Bar | None = None
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Node]]:
         """Every node below and this one first, with its depth."""
@@ -54,7 +65,10 @@ def draw_tree(
         left += max([text_width(column), *map(text_width, cells)]) + GAP
     if bars:
         left += (
-            BAR - text_width(columns[-1]) + max(text_width(node.bar[1]) for _, node in rows if node.bar) + 10
+            BAR
+            - text_width(columns[-1])
+            + max(text_width(node.bar.said) for _, node in rows if node.bar)
+            + 10
         )
     height = ROW * (len(rows) + 1) + (ROW if marked else 0) + 6
     figure, axes = canvas(max(left, 360), height)
@@ -93,10 +107,10 @@ def _row(
     for start, cell in zip(starts, node.cells, strict=False):
         write(axes, start, y, cut(cell))
     if node.bar:
-        share, said = node.bar
+        share, said, full_is_trouble = node.bar
         start = starts[-1]
         full = min(1.0, max(0.0, share))
-        colour = VERMILLION if share > 0.9 else GREEN
+        colour = VERMILLION if full_is_trouble and share > 0.9 else GREEN
         box(axes, start, y - 5, BAR, 10, RULE, fill=0.18, edge=0)
         if full > 0:
             box(axes, start, y - 5, max(BAR * full, 3), 10, colour, fill=0.9, edge=0)
@@ -150,6 +164,17 @@ def cut(text: str) -> str:
     """At most LONGEST characters, without line breaks."""
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def short(command: Sequence[str]) -> str:
+    """A command line for a narrow column: paths cut down to the file's name."""
+    return cut(" ".join(word.rpartition("/")[2] if word.startswith("/") else word for word in command))
+
+
+def count(number: int, noun: str = "process") -> str:
+    """A number with its noun: 1 process, 2 processes, 1 group, 2 groups."""
+    plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{plural}"
 
 
 @lru_cache(maxsize=4096)

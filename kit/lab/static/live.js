@@ -155,16 +155,20 @@ const drawPanel = (panel, frames, groups, from, span, ink) => {
     g.fillText(value, MARGIN.left - 8, at);
   }
 
-  const line = (pick, look, thick, close) => {
+  const line = (pick, look, { thick = 2, close = 0, stepped = false }) => {
     g.beginPath();
-    let pen = false;
+    let pen = false, before = 0;
     for (const frame of shown) {
       const value = pick(frame);
       if (value === null) { pen = false; continue; }
-      if (pen) g.lineTo(x(frame[0]), y(value / scale)); else g.moveTo(x(frame[0]), y(value / scale));
+      const at = [x(frame[0]), y(value / scale)];
+      if (pen && stepped) g.lineTo(at[0], before);  // a limit jumps, it does not glide
+      if (pen) g.lineTo(...at); else g.moveTo(...at);
+      before = at[1];
       pen = true;
     }
-    if (close && shown.length) {
+    if (close) {
+      if (!shown.length) return;
       g.lineTo(x(shown.at(-1)[0]), y(0)); g.lineTo(x(shown[0][0]), y(0)); g.closePath();
       g.fillStyle = look.colour; g.globalAlpha = close; g.fill(); g.globalAlpha = 1;
       return;
@@ -174,11 +178,11 @@ const drawPanel = (panel, frames, groups, from, span, ink) => {
   groups.forEach((_, i) => {
     const use = (frame) => frame[i + 1][panel.at];
     const fill = panel.fill && groups.length === 1 ? { colour: panel.fill } : LOOKS[i];
-    if (panel.fill || groups.length === 1) line(use, fill, 0, panel.fill ? 0.55 : 0.12);
-    line(use, LOOKS[i], panel.fill ? 1.2 : 2, 0);
+    if (panel.fill || groups.length === 1) line(use, fill, { close: panel.fill ? 0.55 : 0.12 });
+    line(use, LOOKS[i], { thick: panel.fill ? 1.2 : 2 });
     if (panel.limit !== null) {
       const look = groups.length === 1 ? LIMIT : { ...LOOKS[i], dash: LIMIT.dash };
-      line((frame) => frame[i + 1][panel.limit], look, 1.5, 0);
+      line((frame) => frame[i + 1][panel.limit], look, { thick: 1.5, stepped: true });
     }
     const now = last ? (use(last) / scale).toFixed(panel.at === 2 ? 1 : 0) : "–";
     panel.values[i].data = `${groups.length > 1 ? groups[i] + " " : ""}${now} ${panel.unit}`;
