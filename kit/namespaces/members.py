@@ -65,7 +65,8 @@ class Membership(Shown):
             (kind, inode, self.ours.get(kind, "-"), "shared" if kind in self.shared else "its own")
             for kind, inode in self.inodes.items()
         ]
-        return Table("the namespaces of one process", ("namespace", f"process {self.pid}", "ours", ""), rows)
+        columns = ("namespace", "the process's", "ours", "")
+        return Table("the namespaces of one process", columns, rows, note=f"The process is number {self.pid}.")
 
 
 def of(target: int | HasPid) -> Membership:
