@@ -29,8 +29,9 @@ def cells(path: Path, kind: str) -> list[dict]:
 @by_name
 def test_runs_as_stored(path, tmp_path):
     """Strict nbval: each output as stored, but for what was measured."""
-    nbval = "--nbval --nbval-sanitize-with nbval.cfg --nbval-cell-timeout 120 -p no:cacheprovider -q".split()
-    command = [sys.executable, "-m", "pytest", *nbval, str(path.relative_to(ROOT))]
+    nbval = ["--nbval", "--nbval-sanitize-with", "nbval.cfg", "--nbval-cell-timeout", "120"]
+    quiet = ["-p", "no:cacheprovider", "-q"]
+    command = [sys.executable, "-m", "pytest", *nbval, *quiet, str(path.relative_to(ROOT))]
     # A run of the solutions must not write into the reader's own progress.
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=580,
                          env={**os.environ, "XDG_STATE_HOME": str(tmp_path)})  # fmt: skip
