@@ -66,7 +66,7 @@ class Membership(Shown):
             for kind, inode in self.inodes.items()
         ]
         columns = ("namespace", "the process's", "ours", "")
-        return Table("the namespaces of one process", columns, rows, note=f"The process is number {self.pid}.")
+        return Table("the namespaces of one process", columns, rows, f"The process is number {self.pid}.")
 
 
 def of(target: int | HasPid) -> Membership:
