@@ -1,0 +1,31 @@
+"""The exercises of a chapter taken out of its notebook, to be answered otherwise than by the solution."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kit.checks.notebooks import answer, source
+
+COURSE = Path(__file__).resolve().parents[2]
+CHAPTERS = ("03_namespaces", "04_cgroups")
+
+
+def exercises(chapter: str) -> dict[str, Any]:
+    """Run the exercise cells (and no solution); the names that they define, ``ex1`` ... among them."""
+    cells = json.loads((COURSE / "solutions" / f"{chapter}.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {"__name__": chapter}
+    for cell in cells:
+        if cell["id"] == "start":
+            exec(source(cell).partition("### BEGIN")[0], names)
+        elif cell["id"].endswith("-exercise"):
+            exec(source(cell), names)
+    return names
+
+
+def solve(chapter: str, number: int, names: dict[str, Any]) -> None:
+    """Run the solution of one exercise among these names."""
+    cells = json.loads((COURSE / "solutions" / f"{chapter}.ipynb").read_text())["cells"]
+    (cell,) = [cell for cell in cells if cell["id"] == f"{chapter[:2]}-{number}-solution"]
+    exec(answer(source(cell)), names)
