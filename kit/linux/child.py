@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+import warnings  # noqa: F401 - os.execvpe imports it, and after pivot_root no library is in sight
 from collections.abc import Mapping
 from typing import Any, NoReturn
 

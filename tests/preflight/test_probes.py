@@ -196,7 +196,7 @@ def test_without_the_programs_the_rows_say_how_to_get_them(tmp_path, monkeypatch
         assert f"sudo apt install --no-install-recommends {package}" in found.remedy
 
 
-@pytest.mark.needs("docker")
+@pytest.mark.skipif(shutil.which("docker") is None, reason="compares with docker, which is not installed")
 def test_docker_says_what_docker_version_says():
     found = row("docker command")
     told = subprocess.run(["docker", "version"], capture_output=True, text=True)
