@@ -6,6 +6,7 @@ See namespaces(7), pid_namespaces(7).
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,8 +94,17 @@ class Member:
     command: str
 
 
-class Members(Shown, tuple[Member, ...]):
+@dataclass(frozen=True)
+class Members(Shown):
     """The processes of a PID namespace, lowest inside number first."""
+
+    processes: tuple[Member, ...]
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self.processes)
+
+    def __len__(self) -> int:
+        return len(self.processes)
 
     def table(self) -> Table:
         rows = [(one.inside, one.pid, one.parent, one.state, one.command[:70]) for one in self]
@@ -103,14 +113,13 @@ class Members(Shown, tuple[Member, ...]):
 
 
 def members(target: int | HasPid) -> Members:
-    """The processes that are in the same PID namespace as this one, zombies included; not those of
-    namespaces nested in it.
+    """The processes in the same PID namespace as this one, zombies included; not those in nested ones.
 
     Raises KernelError ESRCH when the process itself has gone.
     """
     namespace = proc.namespaces(pid_of(target))["pid"]
     found = [member for pid in proc.pids() if (member := _member(pid, namespace))]
-    return Members(sorted(found, key=lambda one: one.inside))
+    return Members(tuple(sorted(found, key=lambda one: one.inside)))
 
 
 def _member(pid: int, namespace: int) -> Member | None:
@@ -121,11 +130,6 @@ def _member(pid: int, namespace: int) -> Member | None:
         inside = int(status["NSpid"].split()[-1])
         return Member(pid, inside, int(status["PPid"]), status["State"][:1], command(pid))
     except KernelError as error:
-        if error.errno in (
-            errno.ENOENT,
-            errno.ESRCH,
-            errno.EACCES,
-            errno.EPERM,
-        ):  # ended meanwhile, or not ours to see
-            return None
+        if error.errno in (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM):
+            return None  # it ended meanwhile, or is not ours to see
         raise

@@ -112,6 +112,7 @@ class Interface:
     addresses: tuple[str, ...]
     """With the prefix length: 10.0.0.1/24."""
     up: bool
+    """Switched on, with somebody at the other end (the carrier)."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from kit.namespaces.model import Interface, Link, Node, Topology
 from kit.namespaces.netlink import in_network
 from kit.namespaces.network import Host
 
+IFF_UP = 1  # <linux/if.h>: switched on; whether somebody is at the other end is the carrier
+
 _Ends = dict[tuple[str, int], tuple[str, int]]
 """(host, interface index) -> (host, interface index) at the other end of the cable."""
 
@@ -54,7 +56,7 @@ def _look(ip: Any, hosts: tuple[Host, ...]) -> tuple[tuple[Interface, ...], dict
     for link in ip.get_links():
         index, info = link["index"], link.get_attr("IFLA_LINKINFO")
         kind = info.get_attr("IFLA_INFO_KIND") if info else "loopback"
-        up = link.get_attr("IFLA_OPERSTATE") in ("UP", "UNKNOWN")
+        up = bool(link["flags"] & IFF_UP and link.get_attr("IFLA_CARRIER"))
         interfaces.append(
             Interface(
                 link.get_attr("IFLA_IFNAME"), kind, index, link.get_attr("IFLA_ADDRESS") or "",

@@ -26,7 +26,9 @@ def test_two_hosts_and_a_cable(two):
     answer = red.ping(blue)
     assert answer and answer.received == answer.sent == 3 and min(answer.times) > 0
     assert blue.ping(red)
-    assert topology(red, blue).links == (Link("blue", "eth0", "red", "eth0"),)
+    found = topology(red, blue)
+    assert found.links == (Link("blue", "eth0", "red", "eth0"),)
+    assert all(one.up for node in found.hosts for one in node.interfaces)
 
 
 def test_the_machine_has_no_new_link(two):

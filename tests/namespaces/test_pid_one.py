@@ -78,3 +78,10 @@ def numbers(pid):
         return [int(word) for word in proc.status(pid)["NSpid"].split()]
     except OSError:
         return []
+
+
+def test_what_is_shown():
+    with start("sleep 60", "pid") as one:
+        bundle = members(one)._repr_mimebundle_()
+        assert bundle["text/plain"] == "the processes of one PID namespace"
+        assert "sleep 60" in bundle["text/html"] and "sleep 60" in str(members(one))
