@@ -24,7 +24,16 @@ def _percent(value: float) -> str:
 
 
 def _mib(value: int) -> str:
-    return f"{value // MIB} MiB" if value < 1024 * MIB else f"{value / (1024 * MIB):g} GiB"
+    return f"{value / MIB:g} MiB" if value < 1024 * MIB else f"{value / (1024 * MIB):.3g} GiB"
+
+
+def _human(name: str, value: Any) -> str:
+    """A limit as a reader says it."""
+    if value == "max" or (name == "cpu.max" and value[0] == "max"):
+        return "no limit"
+    if name == "cpu.max":
+        return _percent(100 * value[0] / value[1])
+    return _mib(value) if name == "memory.max" else str(value)
 
 
 def _choices(name: str, given: Sequence[Any] | bool) -> list[tuple[str, Any]]:
@@ -34,16 +43,13 @@ def _choices(name: str, given: Sequence[Any] | bool) -> list[tuple[str, Any]]:
         return [(_percent(p), (round(p * PERIOD / 100), PERIOD)) for p in percents] + [("no limit", "max")]
     if name == "memory.max":
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        sizes = (
-            given if not isinstance(given, bool) else [n * MIB for n in _doublings(8) if n * MIB < total / 2]
-        )
+        usual = [
+            half * MIB << power for power in range(2, 30) for half in (2, 3)
+        ]  # 8, 12, 16, 24, 32, ... MiB
+        sizes = given if not isinstance(given, bool) else [size for size in usual if size < total / 2]
         return [(_mib(size), size) for size in sizes] + [("no limit", "max")]
     weights = given if not isinstance(given, bool) else (1, 10, 25, 50, 100, 200, 400, 1000, 10_000)
     return [(f"{weight}" + (" (default)" if weight == 100 else ""), weight) for weight in weights]
-
-
-def _doublings(start: int) -> list[int]:
-    return [int(start * 2 ** (step / 2)) // 4 * 4 for step in range(32)]
 
 
 LABELS = {"cpu.max": "CPU at most", "cpu.weight": "CPU weight", "memory.max": "memory at most"}
@@ -57,12 +63,12 @@ class LimitSliders:
     def __init__(self, group: Any, offered: dict[str, Sequence[Any] | bool]) -> None:
         self.group = group
         self.sliders: dict[str, Any] = {}
-        self._written: dict[str, tuple[str, str]] = {}
+        self._choices = {name: _choices(name, given) for name, given in offered.items()}
+        self._moving_back = False
         self._said: dict[str, Any] = {}
         self._display_id = f"kit-limits-{uuid.uuid4().hex}"
         rows = []
-        for name, given in offered.items():
-            choices = _choices(name, given)
+        for name, choices in self._choices.items():
             slider = widgets.SelectionSlider(
                 options=[label for label, _ in choices], value=_nearest(choices, group[name]),
                 description=LABELS[name], style={"description_width": "9em"}, layout={"width": "36em"},
@@ -79,28 +85,35 @@ class LimitSliders:
 
     def _set(self, name: str, value: Any) -> None:
         """Write a limit; runs in the thread of the widget's message, also while a cell is busy."""
+        if self._moving_back:
+            return
         try:
             self.group[name] = value
         except (OSError, ValueError) as refused:
             self._said[name].value = f'<span role="alert">⚠ refused: {escape(str(refused))}</span>'
+            self._move_back(name)
             return
         self._said[name].value = '<span role="status">✓ written</span>'
         self._update()
 
+    def _move_back(self, name: str) -> None:
+        """Let the slider show what the group still has."""
+        try:
+            label = _nearest(self._choices[name], self.group[name])
+        except OSError:
+            return  # the group has gone: there is nothing to show
+        self._moving_back = True
+        self.sliders[name].value = label
+        self._moving_back = False
+
     def table(self) -> Table:
-        """The limits as they stand, and the file and text that each was written as."""
-        last = {written.name: written for written in self.group.written}
+        """The limits as they stand, and each file with the text that was last written for them."""
         rows = []
-        for name, slider in self.sliders.items():
-            written = last.get(name)
-            rows.append(
-                (
-                    name,
-                    slider.value,
-                    written.path if written else "not written yet",
-                    written.text if written else "",
-                )
-            )
+        for name in self.sliders:
+            value = _human(name, self.group[name])
+            files = {written.path: written.text for written in self.group.written if written.name == name}
+            for path, text in files.items() or [("not written yet", "")]:
+                rows.append((name, value, path, text))
         return Table(f"limits of {self.group.name}", ("limit", "value", "file really written", "text"), rows)
 
     def _update(self) -> None:

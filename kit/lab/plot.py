@@ -110,9 +110,10 @@ def _panel(axes: Axes, name: str, groups: Mapping[str, Sequence[Frame]]) -> None
     axes.set_ylim(0, 105 if name == "throttled" else max(top * 1.15, 1))
     ticks = FixedLocator([0, 50, 100]) if name == "throttled" else MaxNLocator(4, integer=True)
     axes.yaxis.set_major_locator(ticks)
-    if name != "throttled" and (quantity.limit or not alone):
+    if name != "throttled" and (quantity.limit or not alone) and axes.lines:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, labelcolor=INK,
-                    fontsize=9.5, borderpad=0, borderaxespad=0.35, handlelength=2.6, columnspacing=1.6)  # fmt: skip
+                    fontsize=9.5, borderpad=0, borderaxespad=0.35, handlelength=2.6,
+                    columnspacing=1.6)  # fmt: skip
 
 
 def _limit(

@@ -1,0 +1,48 @@
+"""What tests of pictures look at: the words, the bytes, the pixels."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import pytest
+from PIL import Image
+
+PATIENCE = 20.0  # seconds after which something counts as hanging
+
+
+def until(true: Callable[[], Any], what: str) -> None:
+    """Wait until something is true; what it is, is said when it never gets so."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, f"not within {PATIENCE} seconds: {what}"
+        time.sleep(0.02)
+
+
+MEASURED = re.compile(r"(?s)<!--m-->.*?<!--/m-->")
+
+
+@pytest.fixture
+def check_picture() -> Callable[[Any], numpy.ndarray]:
+    """Check what every picture promises, and return its pixels (height, width, RGBA)."""
+
+    def check(picture: Any) -> numpy.ndarray:
+        data, metadata = picture._repr_mimebundle_()
+        assert data["text/plain"] == f"[picture] {picture.title}"
+        assert re.search(r'<img alt="[^"]{20,}"', data["text/html"])
+        assert MEASURED.sub("", data["text/html"]) == ""
+        assert metadata["image/png"]["alt"] == picture.alt
+        image = Image.open(io.BytesIO(picture.png))
+        assert image.width == pytest.approx(2 * picture.width, abs=2)
+        assert image.mode == "RGBA"
+        pixels = numpy.asarray(image)
+        alpha = pixels[..., 3]
+        assert (alpha == 0).mean() > 0.3, "the background is not transparent"
+        assert (alpha == 255).any(), "nothing is drawn"
+        return pixels
+
+    return check

@@ -1,0 +1,72 @@
+"""A notebook with live views and sliders agrees with its own stored outputs: strictly, and again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+
+pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(300)]
+
+CELLS = """\
+from kit import lab
+from kit.cgroups import Cgroup, loads
+group = Cgroup("lab-stored")
+group["cpu.max"] = (50_000, 100_000)
+---
+lab.limits(group, memory_max=True)
+---
+view = lab.live(group, seconds=2)
+worker = group.start(loads.busy())
+view.wait()
+---
+view
+---
+second = lab.live(group, seconds=600)
+---
+second.stop()
+second.wait()
+---
+lab.live(group, seconds=600).stop()
+---
+lab.cgroup_tree(group)
+---
+lab.plot(view, title="the same again")
+---
+lab.progress()
+---
+worker.close()
+group.close()
+"""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_strict_comparison_with_its_own_outputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook = new_notebook(cells=[new_code_cell(source) for source in CELLS.split("---\n")])
+    NotebookClient(notebook, timeout=60, kernel_name="python3", store_widget_state=False).execute()
+    shown = [output for cell in notebook.cells for output in cell.outputs]
+    assert not [output for output in shown if output.output_type in ("error", "stream")]
+    live = [output.data for output in shown if output.data["text/plain"].startswith("[live view]")]
+    assert len(live) == 4
+    for data in live[:3]:
+        assert "widget-view" not in str(data.keys()), "a dead widget would stay in the stored notebook"
+        assert "<img alt=" in data["text/html"]
+        assert len(data["image/png"]) > 10_000
+
+    file = tmp_path / "stored.ipynb"
+    nbformat.write(notebook, file)
+    (tmp_path / "measured.cfg").write_text("regex: (?s)<!--m-->.*?<!--/m-->\nreplace: measured\n")
+    options = "-q -p no:cacheprovider --nbval --nbval-cell-timeout=60 --nbval-sanitize-with=measured.cfg"
+    for _ in range(2):
+        command = [sys.executable, "-m", "pytest", *options.split(), str(file)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
