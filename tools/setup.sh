@@ -28,7 +28,7 @@ find_python() {
 
 packages=(busybox-static iproute2 iputils-ping util-linux)
 if [ "$purpose" = test ]; then
-    packages+=(bubblewrap git mount qemu-system-x86)
+    packages+=(git mount qemu-system-x86)
     # Ubuntu's chromium package only points to a snap, which a container or a root session can't use. There the browser
     # test uses a browser that is installed already, or says that it has none.
     [ "$(os_release ID)" = ubuntu ] || packages+=(chromium)

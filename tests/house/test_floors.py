@@ -1,7 +1,6 @@
 """Who may import whom, where heavy libraries may appear, how small files stay, how fast imports are."""
 
 import ast
-import os
 import subprocess
 import sys
 import time
@@ -166,11 +165,9 @@ def test_help_brings_nothing_heavy() -> None:
     assert loaded_after(HELP) & HEAVY == set()
 
 
-@pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage slows imports down")
 def test_import_kit_takes_less_than_100_ms() -> None:
     assert best_milliseconds("-c", "import kit") < 100
 
 
-@pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage slows imports down")
 def test_help_takes_less_than_200_ms() -> None:
     assert best_milliseconds("-m", "kit.cli", "--help") < 200

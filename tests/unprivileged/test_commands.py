@@ -26,7 +26,7 @@ def test_doctor_names_what_is_missing_and_the_remedy() -> None:
     answer = kit("doctor")
     assert answer.returncode == 1
     assert "Missing: root" in answer.stdout
-    assert "as root" in answer.stdout
+    assert "sudo make lab" in answer.stdout
 
 
 def test_doctor_says_the_same_to_machines() -> None:
