@@ -91,11 +91,10 @@ class NamespaceTree(Shown):
             )
             for ns in self.namespaces
         ]
-        note = (
-            f"{self.unreadable} of the processes would not show us theirs: they hold rights that we lack."
-            if self.unreadable
-            else ""
+        hidden = (
+            f"{self.unreadable} processes would not show theirs: they belong to others, or hold more rights."
         )
+        note = hidden if self.unreadable else ""
         columns = ("namespace", "processes", "lowest pid", "its command", "owner (user ns)", "parent")
         return Table("namespaces of this machine", columns, rows, note)
 

@@ -29,7 +29,7 @@ QUESTIONS: dict[str, dict[str, str]] = {
     },
     "pid": {
         "the process's numbers": "grep ^NSpid: /proc/{pid}/status",
-        "processes in /proc": "ls /proc | grep -c '^[0-9]'",
+        "processes in /proc": "set -- /proc/[0-9]*; echo $#",
     },
     "network": {
         "interfaces": "tail -n +3 /proc/net/dev | cut -d: -f1",
