@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from kit import owner
 from kit.cgroups import ControllerMissing, hierarchy
 from kit.cgroups.errors import NotDelegated
 from kit.linux.spawn import Mount, run
@@ -93,8 +94,10 @@ except OSError as error:
     told = [type(error).__name__, error.errno_name, error.remedy]
 print(json.dumps({"told": told}))
 """
-    env = {**os.environ, "XDG_RUNTIME_DIR": ""}
-    seen = _in_another_view(program, user=(65534, 65534), env=env)
+    with owner.directory("nobody") as runtime:
+        runtime.chmod(0o777)
+        env = {**os.environ, "XDG_RUNTIME_DIR": str(runtime)}
+        seen = _in_another_view(program, user=(65534, 65534), env=env)
     assert (
         seen["told"][0] == NotDelegated.__name__
         and seen["told"][1] == "EACCES"

@@ -24,7 +24,7 @@ def test_the_formats_of_the_kernel_are_read():
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("64M", 64 * MIB), ("1g", 1024 * MIB), ("65536", 65536), (" 1 MiB ", MIB), (MIB, MIB), ("max", "max")],
+    [("64M", 64 * MIB), ("256m", 256 * MIB), ("65536", 65536), (" 1 MiB ", MIB), (MIB, MIB), ("max", "max")],
 )
 def test_memory_is_taken_in_bytes_or_with_a_unit(given, meant):
     assert values.memory("memory.max", given) == meant
