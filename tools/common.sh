@@ -17,6 +17,9 @@ linux_only() {
         die "this course runs on a Linux kernel, and this is $(uname -s). Use a virtual machine with Debian or Ubuntu."
 }
 
+# The browser for the browser test; .venv/bin may hold one.
+browser() { PATH=$PROJECT/.venv/bin:$PATH command -v chromium || command -v chromium-browser || command -v google-chrome; }
+
 # Names of those packages that dpkg doesn't have.
 missing_packages() {
     local name

@@ -29,8 +29,7 @@ find_python() {
 packages=(busybox-static iproute2 iputils-ping util-linux)
 if [ "$purpose" = test ]; then
     packages+=(git mount qemu-system-x86)
-    # Ubuntu's chromium package only points to a snap, which a container or a root session can't use. There the browser
-    # test uses a browser that is installed already, or says that it has none.
+    # Ubuntu's chromium package only points to a snap, which a container or a root session can't use: see below.
     [ "$(os_release ID)" = ubuntu ] || packages+=(chromium)
 fi
 
@@ -64,6 +63,15 @@ say "Installing the course and the Python packages that it needs into .venv (fro
 .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".$extra" ||
     die "pip could not install the Python packages (its reason stands above). Is there a network? Then run this command again."
 tools/jupyter-config.sh "$PROJECT/.venv"
+if [ "$purpose" = test ] && ! browser >/dev/null; then
+    say "No Chromium here, and Ubuntu has it as a snap only: Playwright now downloads one into .venv, and its libraries by apt"
+    export PLAYWRIGHT_BROWSERS_PATH=$PROJECT/.venv/browsers
+    if .venv/bin/python -m playwright install --with-deps chromium >/dev/null; then
+        ln -sf "$(find "$PLAYWRIGHT_BROWSERS_PATH" -path '*/chrome-linux*/chrome' | head -n 1)" .venv/bin/chromium
+    else
+        say "Playwright could not get a Chromium (its reason stands above). All but the browser test will run."
+    fi
+fi
 printf %s "$state" >"$stamp"
 # After `sudo make lab` the environment belongs to whom the project belongs.
 [ "$(id -u)" != 0 ] || chown -R --reference=. .venv
