@@ -20,7 +20,7 @@ def test_everything_holds_under_pure_cgroup_v2():
         ignored = [f"--ignore=tests/cgroups/{name}" for name in LEFT_OUT]
         outcome = vm.pytest("tests/cgroups", *ignored, seconds=540)
     except vm.Unavailable as missing:
-        # Where the machine itself has nothing but cgroup v2, the tests beside this one have just shown the same.
+        # Where the machine itself has cgroup v2 only, the tests beside this one have just shown the same.
         if REQUIRE_PRIVILEGES and not Path("/sys/fs/cgroup/cgroup.controllers").exists():
             raise
         pytest.skip(str(missing))
