@@ -60,7 +60,12 @@ def _set_user(request: Request, privileged: bool) -> None:
         return
     uid, gid = user
     if privileged:
-        os.setgroups([])
+        try:
+            os.setgroups([])
+        except PermissionError:
+            if "user" not in request["join"]:
+                raise
+            # A user namespace made without privilege denies this to all in it: see user_namespaces(7).
     if gid is not None:
         os.setresgid(gid, gid, gid)
     if uid is not None:
@@ -133,6 +138,26 @@ def _mount(mounts: list[Any], after_pivot: bool, step: _Steps) -> None:
             mount(source, target, fstype, flags, data)
 
 
+def _enter(doors: dict[str, int], step: _Steps) -> None:
+    """Enter namespaces, the user namespace in the middle, as nsenter(1) does.
+
+    It takes away the rights over what it doesn't own, and gives those over what it owns: so we enter first
+    what we may with the rights that we have, and after it what we may with the new ones.
+    """
+    refused = {}
+    for name, fd in sorted(doors.items(), key=lambda door: door[0] == "user"):
+        step.name = f"enter the {name} namespace"
+        try:
+            setns(fd, NAMESPACES[name])
+        except PermissionError:
+            if name == "user" or "user" not in doors:
+                raise
+            refused[name] = fd
+    for name, fd in refused.items():
+        step.name = f"enter the {name} namespace"
+        setns(fd, NAMESPACES[name])
+
+
 def run(
     request: Request, fds: list[int], groups: list[int], report: int, mapped: int, privileged: bool
 ) -> NoReturn:
@@ -148,9 +173,7 @@ def run(
             step.name = "wait for the id maps"
             os.read(mapped, 1)  # the helper outside writes them: see user_namespaces(7)
         if request["join"]:
-            for name, fd in zip(request["join"], fds[3:], strict=True):
-                step.name = f"enter the {name} namespace"
-                setns(fd, NAMESPACES[name])
+            _enter(dict(zip(request["join"], fds[3:], strict=True)), step)
         if "time" in request["unshare"]:
             step.name = "unshare the time namespace"
             unshare(CLONE_NEWTIME)

@@ -119,8 +119,7 @@ def start(
     """
     unshare, dropped = list(unshare), list(drop_capabilities)
     _check(argv, unshare, join or {})
-    # A user namespace comes first: it gives the right to enter those that it owns.
-    joined = dict(sorted((join or {}).items(), key=lambda item: item[0] != "user"))
+    joined = dict(join or {})
     for name in dropped:
         capabilities.number(name)
     request = {

@@ -86,3 +86,13 @@ def test_a_process_that_has_gone():
 def test_a_kind_that_does_not_exist():
     with pytest.raises(ValueError, match="did you mean 'network'"):
         inside(os.getpid(), only="net")
+
+
+@pytest.mark.needs("unshare")
+def test_a_user_namespace_among_namespaces_that_it_does_not_own():
+    """Root's uts and network namespaces; a user namespace made later in them has no rights over them."""
+    script = "exec unshare --user --map-root-user sh -c 'echo ready; exec sleep 60'"
+    with start(["sh", "-c", script], "uts network", hostname="there") as process:
+        assert process.stdout.readline() == b"ready\n"
+        assert set(inside(process).kinds) == {"uts", "network", "user"}
+        assert str(inside(process).run("sh -c 'id -u; hostname'")).split() == ["0", "there"]
