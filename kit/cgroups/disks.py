@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.cgroups.errors import BadLimit
+from kit import owner
+from kit.cgroups.errors import BadLimit, CgroupError
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,23 @@ def below(path: str) -> Disk | None:
     if (block / "partition").exists():
         block = block.parent
     return Disk(block.name, (block / "dev").read_text().strip(), int((block / "size").read_text()) * 512)
+
+
+@contextmanager
+def scratch(name: str = "disk") -> Iterator[tuple[Path, Disk]]:
+    """A directory of our own that lies on a real disk, and that disk; removed at the end.
+
+    Raises :class:`CgroupError` where none of the usual places is on a disk, as in a container.
+    """
+    for place in dict.fromkeys(("/var/tmp", tempfile.gettempdir(), str(Path.home()))):
+        disk = below(place) if os.access(place, os.W_OK) else None
+        if disk is not None:
+            path = Path(place, f"{owner.prefix()}-{name}-{secrets.token_hex(3)}")
+            with owner.owns("directory", str(path)):
+                path.mkdir(mode=0o700)
+                yield path, disk
+            return
+    raise CgroupError("neither /var/tmp nor the temporary or home directory lies on a disk of its own here.")
 
 
 def number(name: str, disk: str) -> str:

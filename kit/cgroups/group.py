@@ -112,6 +112,7 @@ class Cgroup:
         )
         self.children: list[Cgroup] = []
         self.written = Log()
+        self._started: list[Process] = []
         self._finalizer = weakref.finalize(self, placement.remove, self._places)
         _named[self.path] = self
         if parent is not None:
@@ -137,6 +138,7 @@ class Cgroup:
         if self.parent is not None and self in self.parent.children:
             self.parent.children.remove(self)
         self._finalizer()
+        self._started.clear()
 
     @property
     def alive(self) -> bool:
@@ -249,13 +251,16 @@ class Cgroup:
     # --- processes ------------------------------------------------------------------------------------------
 
     def start(self, argv: Sequence[str] | str, **how: Any) -> Process:
-        """Start a program in the group, inside from its first instruction on. ``how`` is that of
-        kit.linux.spawn.start.
+        """Start a program in the group, inside from its first instruction on; it lives as long as the group.
+        ``how`` is that of kit.linux.spawn.start.
 
         Raises :class:`InternalProcesses` when there are groups below (v2's rule, kept on v1 too), CgroupError
         when frozen.
         """
-        return start(self._argv(argv), **self._how(how))
+        process = start(self._argv(argv), **self._how(how))
+        # A process ends when its object is dropped; here the group holds it, and it ends with the group.
+        self._started = [one for one in self._started if one.poll() is None] + [process]
+        return process
 
     def run(self, argv: Sequence[str] | str, **how: Any) -> Result:
         """Run a program in the group to its end and capture what it says. ``how`` is that of

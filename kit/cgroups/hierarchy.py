@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kit.cgroups.errors import ControllerMissing, NotDelegated
 from kit.linux import proc
+from kit.show import Table
 
 CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
 """The controllers of the chapter, by their cgroup v2 names."""
@@ -155,3 +156,18 @@ def mode() -> str:
     ):
         return "hybrid"
     return "v2" if 2 in versions else "v1"
+
+
+def table() -> Table:
+    """Where each controller lives on this machine."""
+    rows = []
+    for controller in CONTROLLERS:
+        try:
+            found = holding(controller)
+            rows.append((controller, f"v{found[0].version}", ", ".join(str(one.mount_point) for one in found)))
+        except ControllerMissing as missing:
+            rows.append((controller, "none", str(missing)))
+    one = unified()
+    if one is not None:
+        rows.append(("freeze, kill, pressure", "v2", str(one.mount_point)))
+    return Table("Control groups on this machine", ["controller", "version", "mounted at"], rows)

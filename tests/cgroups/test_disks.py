@@ -7,6 +7,7 @@ import os
 import pytest
 
 from kit.cgroups import disks
+from kit.cgroups.errors import CgroupError
 
 
 @pytest.mark.needs("root", "losetup")
@@ -22,3 +23,12 @@ def test_the_disk_below_a_file_is_a_whole_one_or_none():
     below = disks.below(os.getcwd())
     assert below is None or below.number in [one.number for one in disks.disks()]
     assert disks.below("/proc") is None
+
+
+def test_a_scratch_directory_lies_on_the_disk_named_and_goes_away():
+    try:
+        with disks.scratch() as (directory, disk):
+            assert disks.below(str(directory)) == disk and directory.is_dir()
+    except CgroupError as none:
+        pytest.skip(str(none))
+    assert not directory.exists()

@@ -143,6 +143,12 @@ def test_a_program_starts_inside_and_is_counted(group):
     assert group["cgroup.events"]["populated"] == 1
 
 
+def test_the_group_holds_on_to_what_it_started(group):
+    group.start(loads.busy())
+    gc.collect()
+    assert len(group.pids()) == 1
+
+
 def test_a_running_program_is_moved_in_and_this_one_is_not(group):
     outside = subprocess.Popen(loads.busy())
     try:

@@ -29,6 +29,12 @@ def test_every_controller_has_one_holder():
         assert len(holders) == 1 or controller == "cpu"
 
 
+def test_the_table_tells_where_each_controller_lives():
+    shown = str(hierarchy.table())
+    assert all(name in shown for name in hierarchy.CONTROLLERS)
+    assert all(str(one.mount_point) in shown for one in hierarchy.holding("memory"))
+
+
 def test_an_unknown_controller_is_named_with_those_there_are():
     with pytest.raises(ControllerMissing, match="cpu, cpuset, io, memory, pids"):
         hierarchy.holding("network")

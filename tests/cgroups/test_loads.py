@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import psutil
 import pytest
 
 from kit.cgroups import loads
 from kit.linux.spawn import PIPE, run, start
+from tests.cgroups.conftest import until
 
 
 def test_memory_is_really_touched():
@@ -14,6 +18,22 @@ def test_memory_is_really_touched():
         with open(f"/proc/{process.pid}/status") as file:
             resident = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
         assert resident > 20 << 10
+
+
+def test_a_steady_program_gets_what_it_wants_and_no_more():
+    with start(loads.steady(0.2)) as process:
+        until(lambda: (cpu := psutil.Process(process.pid).cpu_times()).user + cpu.system > 0.1)
+        assert process.poll() is None
+
+
+def test_reading_again_and_again_goes_through_the_cache(tmp_path):
+    (tmp_path / "data").write_bytes(bytes(1 << 20))
+
+    def read(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/io").read_text().split()[1])
+
+    with start(loads.reread(str(tmp_path / "data"))) as process:
+        until(lambda: read(process.pid) > 5 << 20)
 
 
 def test_ticks_grow():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from kit.cgroups import BadLimit, Trigger, loads, pressure
-from kit.cgroups.errors import Refused
+from kit.cgroups import BadLimit, Trigger, disks, loads, pressure
+from kit.cgroups.errors import CgroupError, Refused
 from tests.cgroups.conftest import until
 
 pytestmark = pytest.mark.needs("root")
@@ -31,6 +33,23 @@ def test_the_alarm_goes_off_when_time_is_lost_and_not_before(group):
         with group.start(loads.busy()):
             assert alarm.wait(30)
     alarm.close()
+
+
+@pytest.mark.timeout(180)
+def test_memory_pressure_rises_before_anything_is_killed(group):
+    try:
+        with disks.scratch() as (directory, _):
+            data = directory / "data"
+            data.write_bytes(os.urandom(1 << 20) * 40)
+            with data.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # else it stays on our account
+            group["memory.max"] = "24M"
+            with Trigger(group, "memory", stall=20_000) as alarm, group.start(loads.reread(str(data))):
+                assert alarm.wait(60)
+    except CgroupError as none:
+        pytest.skip(str(none))
+    assert group["memory.events"]["oom_kill"] == 0 and group["memory.pressure"]["some"]["total"] > 0
 
 
 def test_the_alarm_ends_with_the_group(group):

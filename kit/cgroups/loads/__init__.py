@@ -51,3 +51,15 @@ def write_disk(path: str, megabytes: float, block: int = 256) -> list[str]:
 def tick(per_second: float = 20) -> list[str]:
     """Prints a growing number, so many times a second: what stands still when it is frozen shows."""
     return _program("tick", per_second)
+
+
+def steady(share: float) -> list[str]:
+    """Computes for a share (0 to 1) of one CPU's time and sleeps the rest: a program that is content with
+    that.
+    """
+    return _program("steady", share)
+
+
+def reread(path: str) -> list[str]:
+    """Reads a file again and again through the page cache: fast, as long as the file fits into memory."""
+    return _program("reread", path)
