@@ -210,9 +210,9 @@ def live(*groups: Any, seconds: float = 20, hz: float = 10, title: str = "") -> 
         raise ValueError(f"live: seconds={seconds!r}; give more than 0 and at most 3600")
     if not 1 <= hz <= 25:
         raise ValueError(f"live: hz={hz!r}; give 1 to 25 frames per second")
-    view = LiveView(
-        groups, seconds, hz, title or f"what {', '.join(str(group.name) for group in groups)} uses"
-    )
+    names = [str(group.name) for group in groups]
+    subject = f"{' and '.join(names)} {'use' if len(names) > 1 else 'uses'}"
+    view = LiveView(groups, seconds, hz, title or f"what {subject}")
     view._start()
     view._ipython_display_()
     return view

@@ -15,7 +15,6 @@ WHITE, DARK = "#ffffff", "#111111"  # --jp-layout-color0 in JupyterLab's light a
 INK = "#797979"  # text
 RULE = "#8a8a8a"  # lines, arrows, frames; drawn thin
 BLUE, VERMILLION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-ORANGE, SKY = "#e69f00", "#56b4e9"  # too light for a line on white: fills only
 
 
 class Series(NamedTuple):

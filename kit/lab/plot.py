@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from kit.lab.frames import Frame, frames
-from kit.lab.palette import INK, ORANGE, SERIES, VERMILLION
+from kit.lab.palette import INK, SERIES, VERMILLION
 from kit.lab.picture import Picture, figure, style
 
 MIB = 1 << 20
@@ -96,9 +96,9 @@ def _panel(axes: Axes, name: str, groups: Mapping[str, Sequence[Frame]]) -> None
         top = max(top, *values)
         steps = name == "throttled"
         if steps or alone:
-            colour = ORANGE if steps and alone else look.colour
+            colour = VERMILLION if steps and alone else look.colour
             axes.fill_between(times, values, step="mid" if steps else None, color=colour,
-                              alpha=0.55 if steps else 0.12, linewidth=0)  # fmt: skip
+                              alpha=0.4 if steps else 0.12, linewidth=0)  # fmt: skip
         axes.plot(times, values, color=look.colour, linestyle=look.dash, linewidth=1.2 if steps else 1.9,
                   label=label or "used", marker="" if alone else look.marker, markersize=4,
                   markevery=(index * 3, max(1, len(rows) // 9)),

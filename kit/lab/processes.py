@@ -30,7 +30,7 @@ def process_tree(pid: Any, title: str = "process tree") -> Picture:
     nodes: dict[int, Node] = {}
     inside: dict[int, str] = {}
     for process in family:
-        node = _node(process.pid, process.pid == number)
+        node = _node(process.pid)
         if node is None:
             continue
         nodes[process.pid] = node
@@ -66,7 +66,7 @@ def proc_parent(pid: int) -> int | None:
         return None
 
 
-def _node(pid: int, top: bool) -> Node | None:
+def _node(pid: int) -> Node | None:
     try:
         status = proc.status(pid)
         own = _own(pid)
@@ -81,7 +81,7 @@ def _node(pid: int, top: bool) -> Node | None:
     return Node(
         command,
         (str(pid), inner[-1] if len(inner) > 1 else "", state, ", ".join(own)),
-        marked=bool(own) and not top,
+        marked=bool(own),
     )
 
 

@@ -57,6 +57,7 @@ def draw_tree(
     """
     rows = [(depth, node) for root in roots for depth, node in root.walk()]
     bars = any(node.bar for _, node in rows)
+    marked = marked if any(node.marked for _, node in rows) else ""
     left = 12 + max(depth * INDENT + text_width(cut(node.name), bold=True) for depth, node in rows) + GAP
     starts = []
     for index, column in enumerate(columns):

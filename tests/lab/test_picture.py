@@ -4,7 +4,8 @@ import base64
 
 import pytest
 
-from kit.lab.picture import Picture, figure, style
+from kit.lab.palette import DARK, INK, WHITE, contrast
+from kit.lab.picture import ON_DARK, ON_LIGHT, Picture, figure, style
 
 
 def drawing(values=(1, 3, 2)):
@@ -41,3 +42,13 @@ def test_save(tmp_path):
     picture = Picture(drawing(), "t", "words")
     picture.save(str(tmp_path / "x.png"))
     assert (tmp_path / "x.png").read_bytes() == base64.b64decode(picture._repr_mimebundle_()[0]["image/png"])
+
+
+def test_where_the_theme_is_known_the_text_reaches_what_text_needs():
+    def filtered(factor):
+        return "#" + "".join(f"{min(255, round(int(INK[i : i + 2], 16) * factor)):02x}" for i in (1, 3, 5))
+
+    assert contrast(filtered(ON_LIGHT), WHITE) >= 4.5
+    assert contrast(filtered(ON_DARK), DARK) >= 4.5
+    html = Picture(drawing(), "t", "words").html()
+    assert f"[data-jp-theme-light=false] .kit-picture{{filter:brightness({ON_DARK})}}" in html

@@ -9,10 +9,10 @@ const LOOKS = [  // Okabe and Ito's hues, each with a dash of its own (palette.p
 const LIMIT = { colour: "#d55e00", dash: [7, 4] };
 const PANELS = [
   { name: "CPU", height: 150, at: 0, limit: 3, scale: 1, unit: "% of one CPU", least: 20, step: 10 },
-  { name: "throttled", height: 46, at: 1, limit: null, scale: 1, unit: "% of periods", least: 100, fill: "#e69f00" },
-  { name: "memory", height: 96, at: 2, limit: 4, scale: MIB, unit: "MiB", least: 4, step: 1 },
+  { name: "throttled", height: 46, at: 1, limit: null, scale: 1, unit: "% of periods", least: 100, fill: "#d55e00" },
+  { name: "memory", height: 114, at: 2, limit: 4, scale: MIB, unit: "MiB", least: 4, step: 1, times: true },
 ];
-const MARGIN = { left: 44, right: 8, top: 8, bottom: 6 };
+const MARGIN = { left: 44, right: 16, top: 8, bottom: 6 };
 
 const made = (tag, attributes = {}, ...children) => {
   const element = document.createElement(tag);
@@ -136,7 +136,8 @@ const drawPanel = (panel, frames, groups, from, span, ink) => {
   }
   const top = panel.step ? most * 1.12 : most;
   const x = (t) => MARGIN.left + (t - from) / span * (width - MARGIN.left - MARGIN.right);
-  const y = (value) => height - MARGIN.bottom - value / top * (height - MARGIN.top - MARGIN.bottom);
+  const bottom = panel.times ? 24 : MARGIN.bottom;
+  const y = (value) => height - bottom - value / top * (height - MARGIN.top - bottom);
   const g = canvas.getContext("2d");
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   g.clearRect(0, 0, width, height);
@@ -153,6 +154,12 @@ const drawPanel = (panel, frames, groups, from, span, ink) => {
     const at = Math.round(y(value)) + 0.5;
     g.beginPath(); g.moveTo(MARGIN.left, at); g.lineTo(width - MARGIN.right, at); g.stroke();
     g.fillText(value, MARGIN.left - 8, at);
+  }
+
+  if (panel.times) {
+    const every = roundUp(span / 8);
+    g.textAlign = "center";
+    for (let t = Math.ceil(from / every) * every; t <= from + span; t += every) g.fillText(`${t} s`, x(t), height - 8);
   }
 
   const line = (pick, look, { thick = 2, close = 0, stepped = false }) => {
@@ -178,7 +185,7 @@ const drawPanel = (panel, frames, groups, from, span, ink) => {
   groups.forEach((_, i) => {
     const use = (frame) => frame[i + 1][panel.at];
     const fill = panel.fill && groups.length === 1 ? { colour: panel.fill } : LOOKS[i];
-    if (panel.fill || groups.length === 1) line(use, fill, { close: panel.fill ? 0.55 : 0.12 });
+    if (panel.fill || groups.length === 1) line(use, fill, { close: panel.fill ? 0.4 : 0.12 });
     line(use, LOOKS[i], { thick: panel.fill ? 1.2 : 2 });
     if (panel.limit !== null) {
       const look = groups.length === 1 ? LIMIT : { ...LOOKS[i], dash: LIMIT.dash };
