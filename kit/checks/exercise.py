@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 from collections import defaultdict
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from random import Random, SystemRandom
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -96,9 +96,8 @@ class Exercise:
         """End everything of this attempt: what `setup` made, and each answer handed in that can be closed."""
         handed_in, self._handed_in = self._handed_in, []
         for answer in reversed(handed_in):
-            close = getattr(answer, "close", None)
-            if callable(close) and not isinstance(answer, type):
-                close()
+            if isinstance(answer, AbstractContextManager) and hasattr(answer, "close"):
+                answer.close()
         self.made.close()
 
     def _begin(self, anew: bool) -> None:

@@ -165,3 +165,16 @@ def test_a_process_of_the_plain_floor_is_as_good(ex: dict[str, Any]) -> None:
     name = ex["ex1"].given.hostname
     with spawn.start(["sleep", "60"], unshare=["uts"], hostname=name) as process:
         assert ex["ex1"].check(process.pid)
+
+
+def test_hints_end_with_the_manual_and_then_the_solution(ex: dict[str, Any]) -> None:
+    for number in range(1, 9):
+        exercise = ex[f"ex{number}"]
+        for _ in exercise.hints:
+            hints = exercise.hint()
+        assert len(hints.given) >= 3 and not hints.solution
+        assert any(source in hints.given[-1] for source in ("man ", "docs.kernel.org"))
+        assert all("?" not in text or text.endswith("?") for text in hints.given[1:]), hints
+        solution = exercise.hint().solution
+        assert solution and "SOLUTION" not in solution
+        assert all(name in solution for name in exercise.answers)

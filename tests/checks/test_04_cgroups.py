@@ -173,3 +173,16 @@ def test_who_suffers(ex: dict[str, Any]) -> None:
             no(exercise.check(name), f"`{name}` lost")
     no(exercise.check("nobody"), "`name` is 'nobody'")
     assert exercise.check(ex["name"])
+
+
+def test_hints_end_with_the_manual_and_then_the_solution(ex: dict[str, Any]) -> None:
+    for number in range(1, 9):
+        exercise = ex[f"ex{number}"]
+        for _ in exercise.hints:
+            hints = exercise.hint()
+        assert len(hints.given) >= 3 and not hints.solution
+        assert any(source in hints.given[-1] for source in ("man ", "docs.kernel.org"))
+        assert all("?" not in text or text.endswith("?") for text in hints.given[1:]), hints
+        solution = exercise.hint().solution
+        assert solution and "SOLUTION" not in solution
+        assert all(name in solution for name in exercise.answers)

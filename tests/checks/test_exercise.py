@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,11 @@ def test_running_the_cell_again_ends_what_the_first_run_had_made(state: Path) ->
 
 
 def test_reset_closes_what_was_handed_in(exercise: Sleeper) -> None:
-    class Answer:
+    class Answer(AbstractContextManager[None]):
         closed = 0
+
+        def __exit__(self, *exc: object) -> None:
+            self.close()
 
         def close(self) -> None:
             self.closed += 1
@@ -49,6 +53,7 @@ def test_reset_closes_what_was_handed_in(exercise: Sleeper) -> None:
     answer = Answer()
     exercise.check(answer)
     exercise.check(answer)
+    exercise.check(os)  # has a function close() that is none of ours
     exercise.reset()
     assert answer.closed == 1
 
