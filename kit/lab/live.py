@@ -86,8 +86,14 @@ class LiveView:
             self._publish()
 
     def _start(self) -> None:
-        for sampler in self._samplers:
-            sampler.start()
+        try:
+            for sampler in self._samplers:
+                sampler.start()
+        except OSError:  # a group has gone: nothing of the view stays
+            for sampler in self._samplers:
+                sampler.stop()
+            self._canvas.close()
+            raise
         self._thread.start()
 
     def _run(self) -> None:

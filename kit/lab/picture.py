@@ -21,8 +21,8 @@ from kit.show import measured
 
 CSS_DPI = 96  # CSS pixels per inch: a figure 8 inches wide stands 768 CSS pixels wide in the page
 SCALE = 2  # device pixels per CSS pixel, for high-resolution screens and print
-# Where the page says which theme it has, the middle tones move away from its background. JupyterLab drops this
-# from a notebook that it doesn't trust yet; then they stay in the middle, readable on both.
+# Where the page tells its theme, the middle tones move away from its background. JupyterLab drops this from a
+# notebook that it doesn't trust yet; then they stay in the middle, readable on both.
 ON_LIGHT, ON_DARK = 0.8, 1.5
 THEMES = "".join(
     f"[data-jp-theme-light={light}] .kit-picture{{filter:brightness({factor})}}"

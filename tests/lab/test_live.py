@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from kit import lab
-from kit.cgroups import Cgroup, loads
+from kit.cgroups import Cgroup, CgroupError, loads
 from tests.lab.conftest import PATIENCE, until
 
 pytestmark = pytest.mark.needs("root")
@@ -142,6 +142,13 @@ def test_the_widget_says_what_it_shows(group):
 def test_bad_input_is_refused_before_anything_starts(group, arguments, words):
     with pytest.raises(ValueError, match=words):
         lab.live(group, **arguments)
+
+
+def test_a_group_that_has_gone_is_refused_and_nothing_runs_on(group):
+    gone = Cgroup("lab-gone")
+    gone.close()
+    with pytest.raises(CgroupError, match="has been closed"):
+        lab.live(group, gone)
 
 
 def test_something_that_is_no_group_is_refused():
