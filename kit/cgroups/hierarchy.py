@@ -164,7 +164,8 @@ def table() -> Table:
     for controller in CONTROLLERS:
         try:
             found = holding(controller)
-            rows.append((controller, f"v{found[0].version}", ", ".join(str(one.mount_point) for one in found)))
+            trees = ", ".join(str(one.mount_point) for one in found)
+            rows.append((controller, f"v{found[0].version}", trees))
         except ControllerMissing as missing:
             rows.append((controller, "none", str(missing)))
     one = unified()

@@ -73,9 +73,11 @@ def whole(name: str, value: object, least: int, most: int, unit: str, why_most: 
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadLimit(f"{name} takes a whole number of {unit}, not {value!r}. Nothing was changed.")
-    if not least <= value <= most:
-        bound = f" ({why_most})" if why_most and value > most else ""
-        raise BadLimit(f"{name} takes {least} to {most} {unit}{bound}, not {value}. Nothing was changed.")
+    if value < least:
+        raise BadLimit(f"{name} takes at least {least} {unit}, not {value}. Nothing was changed.")
+    if value > most:
+        bound = f" ({why_most})" if why_most else ""
+        raise BadLimit(f"{name} takes at most {most} {unit}{bound}, not {value}. Nothing was changed.")
     return value
 
 

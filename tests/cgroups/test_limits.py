@@ -50,6 +50,7 @@ def test_weights_share_a_scarce_cpu(group):
 
 def test_memory_max_ends_in_an_oom_kill_that_is_counted(group):
     group["memory.max"] = 32 * MIB
+    group["memory.swap.max"] = 0  # else it may be swapped out instead
     process = group.start(loads.memory(512))
     assert process.wait(60) == -signal.SIGKILL
     events = group["memory.events"]
@@ -87,7 +88,7 @@ def test_memory_high_slows_down_and_kills_nobody(group):
 def test_an_oom_kill_takes_the_whole_group_when_asked_to(group):
     group["memory.oom.group"] = 1
     bystander = group.start(loads.tick(1))
-    group["memory.max"] = 32 * MIB
+    group["memory.max"], group["memory.swap.max"] = 32 * MIB, 0
     assert group.start(loads.memory(512)).wait(60) == -signal.SIGKILL
     assert bystander.wait(10) == -signal.SIGKILL
 
