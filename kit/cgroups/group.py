@@ -167,7 +167,9 @@ class Cgroup:
         version, _ = self._place(file.controller)
         if version == 2:
             return v2.source(name)
-        return v1.source(name, self._places.of.get("memory", (1, None))[1])
+        if name not in v1.READ:
+            raise v1.no_equal(name)
+        return v1.READ[name]
 
     def _place(self, controller: str) -> tuple[int, Path]:
         self._check_open()

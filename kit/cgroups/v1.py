@@ -7,7 +7,6 @@ files it uses. See https://docs.kernel.org/admin-guide/cgroup-v1/ and cgroups(7)
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kit.cgroups import values
@@ -43,11 +42,10 @@ def _cpu_stat(texts: list[str]) -> dict[str, int]:
 
 
 def _memory_events(texts: list[str]) -> dict[str, int]:
-    """The failcnt files count how often a limit was hit, the OOM killer's victims stand in memory.oom_control.
-
-    With memory.swap.max at 0 the limit of memory and swap together, memsw, is the one that is hit.
+    """memory.failcnt counts how often memory.max was hit (but not while memory.swap.max is 0: then v1 hits the
+    limit of memory and swap together first). The OOM killer's victims stand in memory.oom_control.
     """
-    return {"max": sum(map(int, texts[1:])), "oom_kill": values.flat(texts[0]).get("oom_kill", 0)}
+    return {"max": int(texts[0]), "oom_kill": values.flat(texts[1]).get("oom_kill", 0)}
 
 
 _STAT = {
@@ -129,10 +127,7 @@ READ: dict[str, Source] = {
     "memory.current": Source((("memory", "memory.usage_in_bytes"),), lambda t: int(t[0])),
     "memory.peak": Source((("memory", "memory.max_usage_in_bytes"),), lambda t: int(t[0])),
     "memory.max": Source((("memory", "memory.limit_in_bytes"),), lambda t: _bytes(t[0])),
-    "memory.events": Source(
-        (("memory", "memory.oom_control"), ("memory", "memory.failcnt"), ("memory", "memory.memsw.failcnt")),
-        _memory_events,
-    ),
+    "memory.events": Source((("memory", "memory.failcnt"), ("memory", "memory.oom_control")), _memory_events),
     "memory.stat": Source((("memory", "memory.stat"),), _memory_stat),
     "memory.swap.max": Source(
         (("memory", "memory.memsw.limit_in_bytes"), ("memory", "memory.limit_in_bytes")), _swap_max
@@ -228,19 +223,6 @@ _WHY = {
     "memory.pressure": "pressure is only told in the v2 tree, and none is mounted here.",
     "io.pressure": "pressure is only told in the v2 tree, and none is mounted here.",
 }
-
-
-def source(name: str, memory: Path | None) -> Source:
-    """Where a value is read; ``memory`` is the group's directory in the memory controller's tree.
-
-    Raises :class:`NoEqual`. A kernel booted without swap accounting has no memsw files, and is read without.
-    """
-    if name not in READ:
-        raise no_equal(name)
-    found = READ[name]
-    if name == "memory.events" and memory is not None and not (memory / "memory.memsw.failcnt").exists():
-        return Source(found.files[:2], found.parse)
-    return found
 
 
 def no_equal(name: str) -> NoEqual:

@@ -53,8 +53,7 @@ def test_memory_max_ends_in_an_oom_kill_that_is_counted(group):
     group["memory.swap.max"] = 0  # else it may be swapped out instead
     process = group.start(loads.memory(512))
     assert process.wait(60) == -signal.SIGKILL
-    events = group["memory.events"]
-    assert events["oom_kill"] >= 1 and events["max"] > 0
+    assert group["memory.events"]["oom_kill"] >= 1
     assert group["memory.peak"] <= 32 * MIB + MIB
 
 
