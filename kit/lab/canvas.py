@@ -45,6 +45,13 @@ class Canvas(anywidget.AnyWidget):
         self._history.append([round(rows[0].t, 3), *(_packed(row) for row in rows)])
         self._catch_up(max(0, len(self._history) - 1 - OVERLAP))
 
+    def end(self, why: str) -> None:
+        """Tell the page why the view ended. It can still ask for the frames: a page that was loaded again in
+        between doesn't take the picture, and keeps the canvas. The view itself (and its groups) is let go.
+        """
+        self.ended = why
+        self._stop = _nothing
+
     def _catch_up(self, first: int) -> None:
         self.send({"from": first, "frames": self._history[first:]})
 
@@ -54,6 +61,10 @@ class Canvas(anywidget.AnyWidget):
             self._stop()
         elif isinstance(content.get("want"), int):
             self._catch_up(min(max(0, content["want"]), len(self._history)))
+
+
+def _nothing() -> None:
+    """What a Stop button does when there is nothing left to stop."""
 
 
 def view_of(widget: Any) -> dict[str, Any]:

@@ -156,11 +156,10 @@ class LiveView:
             if self._published or not self.ended:
                 return
             self._published = True
-        self._canvas.ended = self.ended
+        self._canvas.end(self.ended)
         if get_ipython() is not None:
             data, metadata = self._bundle()
             display(data, metadata=metadata, raw=True, display_id=self._display_id, update=True)
-        self._canvas.close()
 
     def _bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         # The same kinds of data before and after: a comparison of a notebook's outputs compares kind by kind.
@@ -205,7 +204,7 @@ def live(*groups: Any, seconds: float = 20, hz: float = 10, title: str = "") -> 
     to 25.
 
     Raises ValueError for no group, more than four, a time that isn't between 0 and 3600 seconds, or another
-    ``hz``.
+    ``hz``; CgroupError when a group has been closed.
     """
     if not 1 <= len(groups) <= len(SERIES):
         raise ValueError(f"live: {len(groups)} groups; give one to {len(SERIES)} control groups")

@@ -1,6 +1,8 @@
 """A live view ends for each of its reasons, leaves nothing running, and keeps all of it as a picture."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -95,6 +97,15 @@ def test_limits_are_followed(group, view):
     until(lambda: view.frames, "a frame")
     group["cpu.max"] = (20_000, 100_000)
     until(lambda: view.frames[-1].cpu_limit == 20, "the new limit in a frame")
+
+
+def test_an_ended_view_is_let_go(group):
+    view = lab.live(group, seconds=0.3)
+    view.wait(PATIENCE)
+    watched = weakref.ref(view)
+    del view
+    gc.collect()
+    assert watched() is None, "the widget in the page still holds the view and its group"
 
 
 def test_several_groups(group, check_picture):
