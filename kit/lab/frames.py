@@ -7,11 +7,11 @@ and scheduler/sched-bwc.rst.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-WINDOW = 0.3  # seconds; three periods of the bandwidth controller's usual 100 ms
+WINDOW = 0.3  # seconds: whole periods of the bandwidth controller (usually 100 ms), each with its whole quota
 
 
 class Frame(NamedTuple):
@@ -60,7 +60,7 @@ def frame(samples: Sequence[Any], now: Limits, start: float) -> Frame:
     as zero.
     """
     last = samples[-1]
-    first = samples[max(0, bisect_right(samples, last.t - WINDOW, key=lambda sample: sample.t) - 1)]
+    first = samples[_nearest(samples, last.t - WINDOW)]
     seconds = last.t - first.t
     cpu = _grown(first.usage_usec, last.usage_usec) / seconds / 10_000 if seconds > 0 else 0.0
     periods = _grown(first.nr_periods, last.nr_periods)  # the kernel counts none while the group is idle
@@ -68,6 +68,12 @@ def frame(samples: Sequence[Any], now: Limits, start: float) -> Frame:
     return Frame(
         last.t - start, cpu, throttled, last.memory_current or 0, now.cpu, now.memory, last.pids_current or 0
     )
+
+
+def _nearest(samples: Sequence[Any], t: float) -> int:
+    # The nearest, not the last before: a window half a period too long would show more than the limit allows.
+    after = bisect_left(samples, t, key=lambda sample: sample.t)
+    return min((max(0, after - 1), after), key=lambda index: abs(samples[index].t - t))
 
 
 def _grown(before: int | None, after: int | None) -> int:

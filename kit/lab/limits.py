@@ -124,7 +124,7 @@ class LimitSliders:
         names = ", ".join(self.sliders)
         data = self.widget._repr_mimebundle_()
         data["text/plain"] = f"[sliders] {names} of {self.group.name}"
-        data["text/html"] = measured("")
+        data["text/html"] = measured("<em>Sliders stand here while the notebook runs.</em>")
         display(data, raw=True)
         display(self.table(), display_id=self._display_id)
 

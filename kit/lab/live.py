@@ -38,7 +38,7 @@ class LiveView:
         self.ended = ""
         """Why the view ended; empty while it runs."""
         self._frames: list[list[Frame]] = []
-        self._samplers = [Sampler(group, hz=min(50, 2 * hz)) for group in groups]
+        self._samplers = [Sampler(group, hz=20 if hz <= 20 else 50) for group in groups]
         self._interval = 1 / hz
         self._stopping = threading.Event()
         self._lock = threading.Lock()

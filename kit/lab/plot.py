@@ -108,7 +108,11 @@ def _panel(axes: Axes, name: str, groups: Mapping[str, Sequence[Frame]]) -> None
             _limit(axes, times, limits, quantity, VERMILLION if alone else look.colour, label)
             top = max([top, *(value / quantity.scale for value in limits if value is not None)])
     axes.set_ylim(0, 105 if name == "throttled" else max(top * 1.15, 1))
-    ticks = FixedLocator([0, 50, 100]) if name == "throttled" else MaxNLocator(4, integer=True)
+    ticks = (
+        FixedLocator([0, 50, 100])
+        if name == "throttled"
+        else MaxNLocator(4, integer=True, steps=[1, 2, 5, 10])
+    )
     axes.yaxis.set_major_locator(ticks)
     if name != "throttled" and (quantity.limit or not alone) and axes.lines:
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, labelcolor=INK,

@@ -33,6 +33,18 @@ def test_a_frame_is_the_difference_over_a_short_window():
     assert (made.memory, made.cpu_limit, made.memory_limit) == (5 << 20, 50.0, 64 << 20)
 
 
+def test_a_group_at_its_limit_is_not_shown_above_it():
+    samples = []
+    for turn in range(
+        200
+    ):  # half a CPU, used up in the first half of each period; the sampler comes at 20 Hz, unevenly
+        t = turn * 0.05 + (0.004 if turn % 3 else 0.0)
+        used = int(t / 0.1) * 0.05 + min(t % 0.1, 0.05)
+        samples.append(At(t, round(used * 1e6), int(t / 0.1), int(t / 0.1)))
+        if turn > 10:
+            assert frame(samples, Limits(50.0), 0.0).cpu < 53
+
+
 def test_a_first_sample_and_a_machine_that_cannot_tell_give_zero():
     assert frame([At(1.0)], Limits(), 1.0).cpu == 0
     assert frame([At(1.0, None, None, None), At(2.0, None, None, None)], Limits(), 1.0)[1:3] == (0, 0)
