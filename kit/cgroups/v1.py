@@ -42,7 +42,7 @@ def _cpu_stat(texts: list[str]) -> dict[str, int]:
 
 
 def _memory_events(texts: list[str]) -> dict[str, int]:
-    """memory.failcnt counts how often memory.max was hit (but not while memory.swap.max is 0: then v1 hits the
+    """memory.failcnt counts how often memory.max was hit (not while memory.swap.max is 0: then v1 hits the
     limit of memory and swap together first). The OOM killer's victims stand in memory.oom_control.
     """
     return {"max": int(texts[0]), "oom_kill": values.flat(texts[1]).get("oom_kill", 0)}
