@@ -37,10 +37,10 @@ def test_a_group_at_its_limit_is_not_shown_above_it():
     samples = []
     for turn in range(
         200
-    ):  # half a CPU, used up in the first half of each period; the sampler comes at 20 Hz, unevenly
-        t = turn * 0.05 + (0.004 if turn % 3 else 0.0)
-        used = int(t / 0.1) * 0.05 + min(t % 0.1, 0.05)
-        samples.append(At(t, round(used * 1e6), int(t / 0.1), int(t / 0.1)))
+    ):  # half a CPU, used up in the first half of each period; the sampler comes unevenly
+        ms = turn * 50 + (4 if turn % 3 else 0)
+        used = ms // 100 * 50 + min(ms % 100, 50)
+        samples.append(At(ms / 1000, used * 1000, ms // 100, ms // 100))
         if turn > 10:
             assert frame(samples, Limits(50.0), 0.0).cpu < 53
 
