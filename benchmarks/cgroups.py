@@ -66,7 +66,7 @@ def _psutil(sample: Callable[[], None]) -> Callable[[threading.Event], None]:
 def measurements(runs: int) -> list[Measurement]:
     """One sample's duration, and the share of a core that sampling at 50 Hz takes."""
     with Cgroup("watched") as group:
-        processes = [group.start(loads.tick(5), stdout=-3) for _ in range(PROCESSES)]
+        processes = [group.start(loads.tick(5)) for _ in range(PROCESSES)]
         sampler = Sampler(group, hz=1).start()
         peer = _peer(group)
         once = measure({"kit": sampler._take, "psutil": peer}, runs)

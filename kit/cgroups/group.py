@@ -24,10 +24,10 @@ from typing import Any
 
 from kit.cgroups import files, hierarchy, placement, v1, v2
 from kit.cgroups.errors import BadLimit, CgroupError, ControllerMissing, InternalProcesses, refused
-from kit.cgroups.translation import Source, Write, Written, put
+from kit.cgroups.translation import Log, Source, Written, before_writing, put
 from kit.cgroups.waiting import wait_until
 from kit.linux import cgroupfs
-from kit.linux.spawn import Process, Result, run, start
+from kit.linux.spawn import DEVNULL, Process, Result, run, start
 from kit.show import Table
 
 _STUCK = "The group uses more than that and cannot give it back. End something in it first."
@@ -42,16 +42,6 @@ _REMEDY = {
     ("cpuset.cpus", "EBUSY"): "A group below, or a process inside, still uses the CPU that you take away.",
 }
 _named: weakref.WeakValueDictionary[str, Cgroup] = weakref.WeakValueDictionary()
-
-
-class Log(list[Written]):
-    """The writes that were really done, in order; in a notebook a table."""
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        rows = [(one.name, one.path, one.text) for one in self]
-        return Table(
-            "What was really written", ["asked for", "file written", "text"], rows
-        )._repr_mimebundle_()
 
 
 class Cgroup:
@@ -231,7 +221,7 @@ class Cgroup:
         for write in writes:
             path = self._place(write.controller)[1] / write.file
             try:
-                before = _before(path, write)
+                before = before_writing(path, write)
                 put(path, write.text)
             except OSError as error:
                 for old_path, old in reversed(undo):
@@ -252,12 +242,12 @@ class Cgroup:
 
     def start(self, argv: Sequence[str] | str, **how: Any) -> Process:
         """Start a program in the group, inside from its first instruction on; it lives as long as the group.
-        ``how`` is that of kit.linux.spawn.start.
+        ``how`` is that of kit.linux.spawn.start; what it prints is dropped unless ``stdout`` says else.
 
         Raises :class:`InternalProcesses` when there are groups below (v2's rule, kept on v1 too), CgroupError
         when frozen.
         """
-        process = start(self._argv(argv), **self._how(how))
+        process = start(self._argv(argv), **self._how({"stdout": DEVNULL, **how}))
         # A process ends when its object is dropped; here the group holds it, and it ends with the group.
         self._started = [one for one in self._started if one.poll() is None] + [process]
         return process
@@ -328,21 +318,3 @@ class Cgroup:
         self._check_open()
         placement.kill(self._places)
         wait_until(self, "populated", 0)
-
-
-def _before(path: Path, write: Write) -> str:
-    """What to write to bring a file back to where it was. Files with a line per disk are undone for that
-    disk.
-    """
-    try:
-        old = path.read_text().strip()
-    except OSError:
-        return write.text  # it can only be written (cgroup.kill)
-    disk = write.text.split()[0]
-    if write.file == "io.max":
-        default = f"{disk} rbps=max wbps=max riops=max wiops=max"
-    elif write.file.startswith("blkio."):
-        default = f"{disk} 0"
-    else:
-        return old
-    return next((line for line in old.splitlines() if line.split()[0] == disk), default)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import UserList
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from kit.show import Table
 
 
 class Source(NamedTuple):
@@ -40,3 +43,31 @@ def put(path: Path, text: str) -> None:
         os.write(fd, text.encode())
     finally:
         os.close(fd)
+
+
+def before_writing(path: Path, write: Write) -> str:
+    """What to write to bring a file back to where it was. Files with a line per disk are undone for that
+    disk.
+    """
+    try:
+        old = path.read_text().strip()
+    except OSError:
+        return write.text  # it can only be written (cgroup.kill)
+    disk = write.text.split()[0]
+    if write.file == "io.max":
+        default = f"{disk} rbps=max wbps=max riops=max wiops=max"
+    elif write.file.startswith("blkio."):
+        default = f"{disk} 0"
+    else:
+        return old
+    return next((line for line in old.splitlines() if line.split()[0] == disk), default)
+
+
+class Log(UserList[Written]):
+    """The writes that were really done, in order; in a notebook a table."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        rows = [(one.name, one.path, one.text) for one in self]
+        return Table(
+            "What was really written", ["asked for", "file written", "text"], rows
+        )._repr_mimebundle_()
