@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import UserList
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,11 +62,29 @@ def before_writing(path: Path, write: Write) -> str:
     return next((line for line in old.splitlines() if line.split()[0] == disk), default)
 
 
-class Log(UserList[Written]):
+class Log(Sequence[Written]):
     """The writes that were really done, in order; in a notebook a table."""
+
+    def __init__(self, writes: Iterable[Written] = ()) -> None:
+        self._writes = list(writes)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._writes[index]
+
+    def __len__(self) -> int:
+        return len(self._writes)
+
+    def __add__(self, other: Iterable[Written]) -> Log:
+        return Log([*self, *other])
+
+    def extend(self, writes: Iterable[Written]) -> None:
+        """Note more writes."""
+        self._writes.extend(writes)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{one.name}: {one.text!r} to {one.path}" for one in self) or "nothing written yet"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         rows = [(one.name, one.path, one.text) for one in self]
-        return Table(
-            "What was really written", ["asked for", "file written", "text"], rows
-        )._repr_mimebundle_()
+        table = Table("What was really written", ["asked for", "file written", "text"], rows)
+        return table._repr_mimebundle_()

@@ -99,7 +99,7 @@ def test_bad_input_is_refused_before_anything_changes(group, name, value):
     before = group[name]
     with pytest.raises(BadLimit, match="Nothing was changed"):
         group[name] = value
-    assert group[name] == before and group.written == []
+    assert group[name] == before and not group.written
 
 
 def test_an_unknown_file_is_answered_with_the_one_meant(group):
@@ -132,7 +132,7 @@ def test_a_limit_that_the_kernel_refuses_comes_back_with_its_errno(group):
     os.rmdir(group.directories[0])
     with pytest.raises(Refused, match="removed") as refused:
         group["cgroup.freeze"] = 1
-    assert refused.value.errno_name == "ENOENT" and group.written == []
+    assert refused.value.errno_name == "ENOENT" and not group.written
 
 
 def test_a_program_starts_inside_and_is_counted(group):

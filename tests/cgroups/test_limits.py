@@ -71,7 +71,7 @@ def test_v1_refuses_to_go_below_what_is_in_use(group):
         before = group["memory.max"]
         with pytest.raises(Refused, match="cannot give it back") as refused:
             group["memory.max"] = 8 * MIB
-        assert refused.value.errno == errno.EBUSY and group["memory.max"] == before and group.written == []
+        assert refused.value.errno == errno.EBUSY and group["memory.max"] == before and not group.written
 
 
 @pytest.mark.version(2)
@@ -149,4 +149,4 @@ def test_what_v1_cannot_do_is_said_with_the_reason(group):
         group["memory.oom.group"] = 1
     with pytest.raises(NoEqual, match=r"needs memory\.max first"):
         group["memory.swap.max"] = 0
-    assert group.written == []
+    assert not group.written
