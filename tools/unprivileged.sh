@@ -9,9 +9,9 @@ as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all)
 if [ "${1:-}" != --inside ]; then
     home=$(mktemp -d /tmp/kit-unprivileged-XXXXXX)
     trap 'rm -rf --one-file-system "$home"' EXIT
-    mkdir "$home/home" "$home/checkout"
+    mkdir "$home/home" "$home/tmp" "$home/checkout"
     chmod 755 "$home"
-    chown 65534:65534 "$home/home"
+    chown 65534:65534 "$home/home" "$home/tmp"
     unshare --mount --propagation private "$PROJECT/tools/unprivileged.sh" --inside "$home" "$@" && exit 0 || exit $?
 fi
 
@@ -35,4 +35,4 @@ fi
     die "other users may not read the files in $PROJECT, so the tests can't run as one. Run: chmod -R a+rX '$PROJECT'"
 
 exec "${as_nobody[@]}" env -i PATH="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" LANG=C.UTF-8 \
-    HOME="$home/home" TMPDIR="$home/home" XDG_RUNTIME_DIR="$home/home" PYTHONDONTWRITEBYTECODE=1 "$@"
+    HOME="$home/home" TMPDIR="$home/tmp" XDG_RUNTIME_DIR="$home/home" PYTHONDONTWRITEBYTECODE=1 "$@"
