@@ -75,6 +75,7 @@ from kit.linux.mount import mount, MountFlags
 for one in proc.mountinfo():
     if one.fstype in ("cgroup", "cgroup2"):
         mount(None, one.mount_point, None, MountFlags.REMOUNT | MountFlags.BIND | MountFlags.RDONLY)
+from kit import owner
 from kit.cgroups import Cgroup
 try:
     Cgroup("nowhere")
