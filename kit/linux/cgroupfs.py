@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -55,8 +56,8 @@ def remove(path: str, timeout: float = 5.0) -> None:
     """Kill what is inside and remove the group and all below it, waiting up to ``timeout`` seconds for the
     dying.
 
-    A group that has gone already is fine. Raises :class:`KernelError` EBUSY when processes stay. See
-    cgroups(7), rmdir(2).
+    A group that has gone already is fine. Raises :class:`KernelError`: EBUSY when processes stay, EACCES,
+    EPERM or EROFS at once. See cgroups(7), rmdir(2).
     """
     deadline = time.monotonic() + timeout
     while os.path.isdir(path):
@@ -67,11 +68,18 @@ def remove(path: str, timeout: float = 5.0) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise KernelError(
+                    f"remove the group {group}",
+                    error.errno or 0,
+                    "It belongs to someone else, or is mounted read-only.",
+                    group,
+                ) from None
             if time.monotonic() > deadline:
                 stay = sorted(pid for group in below(path) for pid in pids(group))
                 raise KernelError(
                     f"remove the group {path}",
-                    error.errno or 0,
+                    errno.EBUSY,
                     f"These processes are still inside: {stay}.",
                     path,
                 ) from None

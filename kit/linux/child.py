@@ -210,4 +210,4 @@ def two_stages(request: Request) -> bool:
 def clone_flags(request: Request) -> int:
     """The flags for clone3: cgroup and time namespaces are left to unshare, later."""
     late = CLONE_NEWCGROUP | CLONE_NEWTIME
-    return sum(NAMESPACES[name] for name in request["unshare"]) & ~late
+    return sum({NAMESPACES[name] for name in request["unshare"]}) & ~late  # a set: each flag once

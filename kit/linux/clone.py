@@ -45,7 +45,7 @@ def unshare(flags: int) -> None:
     """Leave namespaces for fresh ones of the given kinds: the calling thread only. See unshare(2).
 
     Raises OSError: EPERM without CAP_SYS_ADMIN (a new user namespace needs none), EINVAL for
-    ``CLONE_NEWUSER`` or ``CLONE_NEWTIME`` in a process with several threads.
+    ``CLONE_NEWUSER`` in a process with several threads.
     """
     call(libc.unshare, ctypes.c_int(flags))
 

@@ -83,6 +83,7 @@ def start(request: Request, fds: list[int]) -> dict[str, Any]:
         if pid:
             os.waitpid(pid, 0)
         return failure
+    _started.add(pid)
     return {"pid": pid}
 
 
@@ -92,21 +93,27 @@ def _children() -> list[int]:
         return [int(word) for word in file.read().split()]
 
 
+#: The children that were asked for and are not reaped yet; all others were adopted.
+_started: set[int] = set()
+
+
 def _orphans(group: int) -> list[int]:
-    """The adopted children in a process group whose leader has ended."""
+    """The adopted children in a process group whose leader has ended. Adopted ones that have ended are
+    reaped.
+    """
     found = []
     for pid in _children():
-        try:
-            if pid != group and os.getpgid(pid) == group:
-                found.append(pid)
-        except ProcessLookupError:
+        if pid in _started or os.waitpid(pid, os.WNOHANG)[0]:
             continue
+        if os.getpgid(pid) == group:
+            found.append(pid)
     return found
 
 
 def wait(pid: int) -> dict[str, int | bool]:
     """Reap an ended child: its exit status, a signal's number negated; and whether its group is empty now."""
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    _started.discard(pid)
     return {"status": status, "alone": not _orphans(pid)}
 
 

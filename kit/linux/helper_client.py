@@ -33,10 +33,11 @@ _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 class HelperEnded(RuntimeError):
     """The helper process has died, and with it all that it had started."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the helper process has ended, and all that it had started with it: start them again"
-        )
+    def __init__(
+        self,
+        why: str = "the helper process has ended, and all that it had started with it: start them again",
+    ) -> None:
+        super().__init__(why)
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Helper:
     def __init__(self) -> None:
         self.owner = os.getpid()
         self._queue: SimpleQueue[_Asked | None] = SimpleQueue()  # its put may be called in a finalizer
-        sock, theirs = socket.socketpair()
+        self.sock, theirs = socket.socketpair()
         with theirs:
             # In a session of its own: an interrupt meant for this program must not reach it.
             self.process = subprocess.Popen(
@@ -77,7 +78,7 @@ class Helper:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        threading.Thread(target=self._talk, args=(sock,), name="kit helper", daemon=True).start()
+        threading.Thread(target=self._talk, name="kit helper", daemon=True).start()
 
     def ask(
         self, do: str, child: Child, request: Any = None, fds: Sequence[int] = ()
@@ -87,20 +88,29 @@ class Helper:
         The future holds the answer, or raises :class:`HelperEnded`.
         """
         asked = _Asked({"do": do, **(request or {})}, list(fds), child, Future())
-        self._queue.put(asked)
+        if self.owner == os.getpid():
+            self._queue.put(asked)
+        else:  # the thread that talks was not forked along: nobody would ever answer
+            asked.answer.set_exception(
+                HelperEnded("only the program that started a process can ask about it")
+            )
         return asked.answer
 
-    def _talk(self, sock: socket.socket) -> None:
-        with sock:
+    def _talk(self) -> None:
+        with self.sock as sock:
             while (asked := self._queue.get()) is not None:
+                answer: dict[str, Any] | None = None
+                mistake: Exception = HelperEnded()
                 try:
                     answer = self._exchange(sock, asked)
                 except OSError:
-                    answer = None
+                    pass  # the helper has ended
+                except (TypeError, ValueError) as error:  # it can't be put into JSON, so nothing was sent
+                    mistake = error
                 for fd in asked.fds:
                     os.close(fd)
                 if answer is None:
-                    asked.answer.set_exception(HelperEnded())
+                    asked.answer.set_exception(mistake)
                 else:
                     asked.answer.set_result(answer)
 
@@ -143,17 +153,28 @@ def the_helper() -> Helper:
     """This program's helper: begun at the first use, and anew where it has died or the program has forked."""
     global _helper
     with _lock:
-        if _helper is None or _helper.owner != os.getpid() or _helper.process.poll() is not None:
+        if _helper is None or _helper.process.poll() is not None:
             _helper = Helper()
         return _helper
 
 
 def helper_pid() -> int | None:
     """The helper's process number, None before the first use: the parent of every process started here."""
-    return _helper.process.pid if _helper is not None and _helper.owner == os.getpid() else None
+    return _helper.process.pid if _helper is not None else None
+
+
+def _forked() -> None:
+    """A forked copy gets a helper of its own, and lets go of its parent's, which must see the parent die."""
+    global _helper, _lock
+    if _helper is not None:
+        _helper.sock.close()
+    _helper, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 @atexit.register
 def _end() -> None:
-    if _helper is not None and _helper.owner == os.getpid():
+    if _helper is not None:
         _helper.end()

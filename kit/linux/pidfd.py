@@ -34,9 +34,9 @@ def send_signal(fd: int, number: int) -> None:
 
 
 def wait_exit(fd: int, timeout: float | None = None) -> bool:
-    """Wait up to ``timeout`` seconds (None.
+    """Wait up to ``timeout`` seconds (None: without limit) for the process to end; True when it has.
 
-    Without limit) for the process to end; True when it has. See pidfd_open(2), poll.
+    See pidfd_open(2), poll(2).
     """
     poller = select.poll()
     poller.register(fd, select.POLLIN)

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from errno import EINVAL
 from typing import IO
 
 from kit.linux import pidfd
@@ -82,7 +83,7 @@ class Process:
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, SIGKILL unless told otherwise.
 
-        Nothing happens when it has ended. Raises :class:`KernelError` EPERM.
+        Nothing happens when it has ended. Raises :class:`KernelError`: EPERM, EINVAL for no such signal.
         """
         if self._child.closed or self._child.status is not None:
             return
@@ -94,7 +95,7 @@ class Process:
             raise KernelError(
                 f"send signal {int(number)} to process {self.pid}",
                 error.errno or 0,
-                "It belongs to another user.",
+                "signal(7) lists the signals." if error.errno == EINVAL else "It belongs to another user.",
             ) from None
 
     def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
@@ -114,7 +115,7 @@ class Process:
             while selector.get_map():
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 ready = selector.select(left)
-                if not ready and left == 0.0:
+                if left == 0.0:  # even if there is more to read: it may never end
                     raise TimeoutError(
                         f"process {self.pid} ({' '.join(self.argv)}) still holds its output after {timeout} s"
                     )
@@ -134,9 +135,17 @@ class Process:
         """Kill it with its process group, reap it, close its pipes. May be called again."""
         done = self._helper.ask("close", self._child)
         self._finalizer.detach()
-        with suppress(HelperEnded):  # then it is dead as well
+        with suppress(HelperEnded):  # then it is dead as well, or belongs to the program we were forked from
             done.result()
         self.returncode = self._child.status
+        self._close_pipes()
+
+    def _let_go(self) -> None:
+        """End it without waiting for that."""
+        self._finalizer()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
         for file in (self.stdin, self.stdout, self.stderr):
             if file is not None:
                 file.close()
@@ -144,5 +153,4 @@ class Process:
 
 def _drop(helper: Helper, child: Child) -> None:
     """The object is gone and was not closed: so the process ends."""
-    if helper.owner == os.getpid():
-        helper.ask("close", child)
+    helper.ask("close", child)

@@ -44,6 +44,11 @@ REMEDIES = (
         "Entering needs CAP_SYS_ADMIN in the user namespace that owns the target: be root, or join "
         "'user' too.",
     ),
+    (
+        "enter the",
+        "EINVAL",
+        "That is no namespace of this kind, or one that a process can't enter, as its own user namespace.",
+    ),
     ("set the host name", "EINVAL", "A host name has at most 64 bytes: see sethostname(2)."),
     (
         "set the host name",
@@ -58,12 +63,18 @@ REMEDIES = (
         "there.",
     ),
     ("exec", "EACCES", "The file is not executable, or lies on a mount with noexec."),
+    (
+        "exec",
+        "E2BIG",
+        "Arguments and environment are too long: see execve(2), 'Limits on size of arguments'.",
+    ),
     ("exec", "ENOEXEC", "The file is neither a program for this machine nor a script with a #! line."),
     (
         "mount",
         "EPERM",
         "Mounting needs a mount namespace of your own: unshare 'mount' (and 'user' when not root).",
     ),
+    ("install", "EINVAL", "The kernel can't accept this program: see seccomp(2), 'Filters'."),
     ("mount", "ENOENT", "Source or target does not exist."),
     ("mount", "ENODEV", "This kernel has no such file system; /proc/filesystems lists those it knows."),
     (
@@ -76,6 +87,11 @@ REMEDIES = (
         "set the clock offsets",
         "EACCES",
         "Only clocks monotonic and boottime can be shifted, by the privileged: see time_namespaces(7).",
+    ),
+    (
+        "set the clock offsets",
+        "EINVAL",
+        "The clocks are monotonic and boottime, the offsets whole seconds: see time_namespaces(7).",
     ),
     (
         "set the clock offsets",

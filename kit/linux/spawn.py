@@ -54,11 +54,33 @@ class Mount:
 
 
 def _check(argv: Sequence[str], unshare: Iterable[str], join: Iterable[str]) -> None:
-    if isinstance(argv, str) or not argv:
+    if isinstance(argv, str) or not argv or not argv[0]:
         raise ValueError(f"argv is a list of words, the program first, and not {argv!r}")
     for name in (*unshare, *join):
         if name not in NAMESPACES:
             raise ValueError(f"no namespace is called {name!r}; there are {', '.join(NAMESPACES)}")
+
+
+def _text(value: str | bytes | os.PathLike[str]) -> str:
+    """A word, path or option as text. Refused here what no system call can take, before anything is made."""
+    text = os.fsdecode(value)
+    if "\0" in text:
+        raise ValueError(f"{text!r} holds a zero byte, with which a string ends for the kernel")
+    return text
+
+
+def _ranges(name: str, ranges: Iterable[Sequence[int]]) -> list[tuple[int, int, int]]:
+    try:
+        return [(int(inside), int(outside), int(count)) for inside, outside, count in ranges]
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} holds (inside, outside, count) for each range, not {ranges!r}") from None
+
+
+def _user(user: Sequence[int] | None) -> Sequence[int] | None:
+    # To setresuid(2) a number of -1 means "as it was": root would silently stay root.
+    if user is not None and (len(user) != 2 or any(not 0 <= number < (1 << 32) - 1 for number in user)):
+        raise ValueError(f"user is (uid, gid), two numbers from 0 to {(1 << 32) - 2}, and not {user!r}")
+    return user
 
 
 def _open_joined(join: Mapping[str, int | str]) -> list[int]:
@@ -115,40 +137,51 @@ def start(
     None to inherit the program's own.
 
     Raises :class:`KernelError` naming the step that failed, with nothing left behind; ValueError for a name
-    that isn't known.
+    that isn't known, or what no call can take.
     """
     unshare, dropped = list(unshare), list(drop_capabilities)
     _check(argv, unshare, join or {})
     joined = dict(join or {})
     for name in dropped:
         capabilities.number(name)
-    request = {
-        "argv": list(argv),
+    request: dict[str, Any] = {
+        "argv": [_text(word) for word in argv],
         "unshare": unshare,
         "join": list(joined),
-        "env": dict(os.environ if env is None else env),
-        "cwd": cwd,
-        "hostname": hostname,
+        "env": {_text(name): _text(value) for name, value in (os.environ if env is None else env).items()},
+        "cwd": None if cwd is None else _text(cwd),
+        "hostname": None if hostname is None else _text(hostname),
         "loopback": loopback,
         "mounts": [(m.source, m.target, m.fstype, int(m.flags), m.data, m.after_pivot) for m in mounts],
-        "root": root,
-        "uid_map": uid_map or [(0, os.geteuid(), 1)],
-        "gid_map": gid_map or [(0, os.getegid(), 1)],
-        "user": user,
-        "cgroups": list(cgroups),
+        "root": None if root is None else _text(root),
+        "uid_map": _ranges("uid_map", uid_map or [(0, os.geteuid(), 1)]),
+        "gid_map": _ranges("gid_map", gid_map or [(0, os.getegid(), 1)]),
+        "user": _user(user),
+        "cgroups": [_text(directory) for directory in cgroups],
         "drop_capabilities": dropped,
         "no_new_privs": no_new_privs,
         "seccomp": seccomp.hex() if seccomp is not None else None,
         "time_offsets": dict(time_offsets or {}),
     }
-    joined_fds = _open_joined(joined)
-    stdio = [_stdio(number, wanted) for number, wanted in enumerate((stdin, stdout, stderr))]
-    helper = the_helper()
-    # The object comes first: should this thread be interrupted now, dropping it closes what was started.
-    process = Process(list(argv), helper, [ours for _, ours in stdio])
-    answer = helper.ask(
-        "start", process._child, request, [theirs for theirs, _ in stdio] + joined_fds
-    ).result()
+    fds: list[int] = []  # for the child: standard input, output and error, then the namespaces to enter
+    pipes: list[int | None] = []
+    try:
+        for number, wanted in enumerate((stdin, stdout, stderr)):
+            theirs, ours = _stdio(number, wanted)
+            fds.append(theirs)
+            pipes.append(ours)
+        fds += _open_joined(joined)
+        helper = the_helper()
+    except BaseException:
+        for fd in (*fds, *(end for end in pipes if end is not None)):
+            os.close(fd)
+        raise
+    process = Process(request["argv"], helper, pipes)
+    try:
+        answer = helper.ask("start", process._child, request, fds).result()
+    except BaseException:  # interrupted: a traceback may keep the object alive, but not what was started
+        process._let_go()
+        raise
     if "pid" not in answer:
         process.close()
         raise _failure(answer)

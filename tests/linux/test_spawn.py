@@ -327,3 +327,74 @@ def test_time_limits():
         run(["sleep", "60"], timeout=0.1)
     with start(["sleep", "60"]) as process, pytest.raises(TimeoutError, match="still running"):
         process.wait(0.05)
+
+
+def test_a_program_that_never_stops_talking_meets_its_time_limit():
+    with pytest.raises(TimeoutError):
+        run(["yes"], timeout=0.2)
+
+
+MISTAKES = [
+    ({"uid_map": [(0, 0)]}, ValueError),
+    ({"user": (-1, -1)}, ValueError),  # setresuid(2) would leave all as it is
+    ({"user": (1 << 40, 0)}, ValueError),
+    ({"cgroups": ["a\0b"]}, ValueError),
+    ({"env": {"A": "b\0c"}}, ValueError),
+    ({"cwd": 3}, TypeError),
+    ({"no_new_privs": object()}, TypeError),
+]
+
+
+@pytest.mark.parametrize(("how", "error"), MISTAKES)
+def test_a_mistake_is_told_and_harms_no_other_process(how, error):
+    with start(["sleep", "60"]) as bystander:
+        descriptors = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(error):
+            start(["true"], unshare=["user"], stdin=PIPE, stdout=PIPE, **how)
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert bystander.poll() is None
+        assert run(["echo", Path("/bin"), b"bytes"]).stdout == "/bin bytes\n"
+
+
+def test_nothing_stays_open_when_a_descriptor_or_a_door_is_shut():
+    run(["true"])
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for how in ({"stdin": PIPE, "stderr": 9999}, {"stdin": PIPE, "join": {"network": 1 << 22}}):
+        with pytest.raises(OSError):
+            start(["true"], **how)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+@needs_root
+def test_a_kind_named_twice_is_made_once():
+    inside = run(
+        ["readlink", "/proc/self/ns/uts", "/proc/self/ns/ipc"], unshare=["uts", "uts"]
+    ).stdout.split()
+    assert inside[0] != os.readlink("/proc/self/ns/uts")
+    assert inside[1] == os.readlink("/proc/self/ns/ipc")
+
+
+def test_daemons_that_have_ended_are_reaped():
+    daemon = int(run(["sh", "-c", "setsid sleep 0.05 >/dev/null 2>&1 & echo $!"]).stdout)
+    until(lambda: run(["true"]) and not psutil.pid_exists(daemon))
+
+
+FORKED = """
+import os, sys
+from kit.linux.spawn import run, start
+parent = start(["sleep", "60"])
+if os.fork() == 0:
+    parent.close()
+    print(run(["echo", "a helper of its own"]), end="", flush=True)
+    sys.exit()
+os.wait()
+print(parent.poll())
+parent.close()
+"""
+
+
+def test_a_forked_copy_has_a_helper_of_its_own_and_leaves_its_parent_s_alone():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "a helper of its own\nNone\n"
