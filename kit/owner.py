@@ -10,6 +10,7 @@ inside them need no line: they belong to the helper process (:mod:`kit.linux.hel
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.linux import cgroupfs
+from kit.linux.errors import KernelError
 from kit.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount
 from kit.linux.proc import mountinfo
 
@@ -74,17 +76,29 @@ class Owned:
 def state_directory() -> Path:
     """Where the journals lie, made when missing: /run/kit for root, else below XDG_RUNTIME_DIR or /tmp.
 
-    Raises PermissionError where it belongs to someone else, who could plant names for us to remove.
+    Raises :class:`KernelError`: EPERM where it belongs to someone else, who could plant names for us to
+    remove, or why it can't be made (EACCES, EROFS, ENOSPC).
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if os.geteuid() == 0:
         path = Path("/run/kit")
     else:
         path = Path(runtime, "kit") if runtime else Path(tempfile.gettempdir(), f"kit-{os.geteuid()}")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remedy = (
+        "Point XDG_RUNTIME_DIR at a directory of your own." if os.geteuid() else "Root keeps it below /run."
+    )
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"make the directory of the kit's journals, {path}"
+        raise KernelError(what, error.errno or 0, remedy, str(path)) from None
     if path.lstat().st_uid != os.geteuid():
-        raise PermissionError(f"{path} belongs to someone else: remove it, or set XDG_RUNTIME_DIR")
+        what = f"keep a journal in {path}, which belongs to someone else"
+        raise KernelError(what, errno.EPERM, remedy, str(path))
     return path
+
+
+_ROOM = "Make room on the file system that it lies on, and see that you may write there."
 
 
 class Journal:
@@ -94,38 +108,50 @@ class Journal:
     """
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._lock = threading.Lock()
-        self._owned: list[Owned] = []
+        # Reentrant, and a dict, which outlives a change in the middle of a look-up: the garbage collector may
+        # run in any line below, and what it finds dropped is released in this same thread.
+        self._lock = threading.RLock()
+        self._owned: dict[Owned, None] = {}
         directory = state_directory()
         while True:
             self.prefix = f"kit-{secrets.token_hex(3)}"
             self.path = directory / f"{self.prefix}.jsonl"
             try:
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+                self.fd = os.open(self.path, flags, 0o600)
             except FileExistsError:
                 continue
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            except OSError as error:
+                raise KernelError(f"begin the journal {self.path}", error.errno or 0, _ROOM) from None
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
             if self.path.exists():  # else another program took it for a dead one's before it was locked
                 return
-            os.close(self._fd)
+            os.close(self.fd)
 
     def _write(self, sign: str, owned: Owned) -> None:
-        line = json.dumps([sign, owned.kind, owned.path]) + "\n"
-        os.write(self._fd, line.encode())
+        line = (json.dumps([sign, owned.kind, owned.path]) + "\n").encode()
+        written = 0
+        try:
+            written = os.write(self.fd, line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self.fd, os.fstat(self.fd).st_size - written)  # the next line begins a line
+            raise KernelError(f"note {owned.path} in {self.path}", error.errno or 0, _ROOM) from None
 
     def add(self, owned: Owned) -> None:
-        """Note it, before it is made."""
+        """Note it, before it is made. Raises :class:`KernelError` ENOSPC: then it must not be made."""
         with self._lock:
-            self._owned.append(owned)
             self._write("+", owned)
+            self._owned[owned] = None
 
     def forget(self, owned: Owned) -> None:
         """Note that it is gone; an empty journal is removed at the end of the program."""
         with self._lock:
             if owned in self._owned:
-                self._owned.remove(owned)
-                self._write("-", owned)
+                self._owned.pop(owned, None)
+                with suppress(KernelError):  # no room for the line: what it would say is seen by looking
+                    self._write("-", owned)
 
     def owned(self) -> list[Owned]:
         """What the program owns now, in the order in which it was made."""
@@ -133,15 +159,14 @@ class Journal:
             return list(self._owned)
 
 
-def _read(path: Path) -> list[Owned]:
+def _read(fd: int) -> list[Owned]:
     """What a journal lists as made and not removed.
 
     A last line cut short by death is skipped: nothing followed it.
     """
     owned: list[Owned] = []
-    for line in path.read_text().splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
+    *lines, _cut = os.pread(fd, os.fstat(fd).st_size, 0).decode().split("\n")
+    for line in lines:
         sign, kind, name = json.loads(line)
         if sign == "+":
             owned.append(Owned(kind, name))
@@ -151,17 +176,29 @@ def _read(path: Path) -> list[Owned]:
 
 
 _journal: Journal | None = None
-_journal_lock = threading.Lock()
+_journal_lock = threading.RLock()
 
 
 def journal() -> Journal:
     """This program's journal, begun at the first use; what dead programs left is removed then."""
     global _journal
     with _journal_lock:
-        if _journal is None or _journal.pid != os.getpid():
-            clean()
+        if _journal is None:
+            with suppress(OSError):  # it stays in its journal, and ``kit clean`` tells why
+                clean()
             _journal = Journal()
         return _journal
+
+
+def _forked() -> None:
+    """A forked copy owns nothing, and must not hold the lock on for its parent."""
+    global _journal, _journal_lock
+    if _journal is not None:
+        os.close(_journal.fd)
+    _journal, _journal_lock = None, threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def prefix() -> str:
@@ -186,15 +223,17 @@ def owns(kind: str, path: str) -> Iterator[Owned]:
 def release(owned: Owned) -> None:
     """Remove a thing that this program owns and strike it off the journal.
 
-    It stays listed where that is refused.
+    It stays listed where that is refused. What this program does not own, as a forked copy doesn't own its
+    parent's, is left alone.
     """
-    owned.remove()
-    journal().forget(owned)
+    if _journal is not None and owned in _journal.owned():
+        owned.remove()
+        _journal.forget(owned)
 
 
 @contextmanager
 def directory(name: str) -> Iterator[Path]:
-    """A temporary directory of this program: at the end it is removed, what is mounted below unmounted first."""
+    """A temporary directory of this program, removed at the end; what is mounted below is unmounted first."""
     path = os.path.join(tempfile.gettempdir(), f"{prefix()}-{name}-{secrets.token_hex(3)}")
     with owns("directory", path):
         os.mkdir(path, 0o700)
@@ -217,6 +256,8 @@ def _dead() -> Iterator[list[tuple[Path, int]]]:
                 os.close(fd)
                 continue
             held.append((path, fd))
+            if os.fstat(fd).st_nlink == 0:  # its owner's end, or another cleaner, has removed it meanwhile
+                os.close(held.pop()[1])
         yield held
     finally:
         for _, fd in held:
@@ -226,7 +267,7 @@ def _dead() -> Iterator[list[tuple[Path, int]]]:
 def leftovers() -> list[Owned]:
     """What dead programs left behind and is still there."""
     with _dead() as journals:
-        return [owned for path, _ in journals for owned in _read(path) if owned.exists()]
+        return [owned for _, fd in journals for owned in _read(fd) if owned.exists()]
 
 
 def clean() -> list[Owned]:
@@ -238,16 +279,16 @@ def clean() -> list[Owned]:
     removed: list[Owned] = []
     refused: OSError | None = None
     with _dead() as journals:
-        for path, _ in journals:
-            for owned in reversed(_read(path)):
+        for path, fd in journals:
+            stays = False
+            for owned in reversed(_read(fd)):
                 try:
                     if owned.exists():
                         owned.remove()
                         removed.append(owned)
                 except OSError as error:
-                    refused = error
-                    break
-            else:
+                    stays, refused = True, error
+            if not stays:
                 path.unlink(missing_ok=True)
     if refused is not None:
         raise refused
@@ -257,7 +298,7 @@ def clean() -> list[Owned]:
 @atexit.register
 def _end() -> None:
     """At the end of the program: remove what is still there, newest first, and the journal."""
-    if _journal is not None and _journal.pid == os.getpid():
+    if _journal is not None:
         for owned in reversed(_journal.owned()):
             release(owned)
         _journal.path.unlink(missing_ok=True)

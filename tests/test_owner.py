@@ -154,3 +154,77 @@ def test_a_journal_cut_short_by_death_is_read_up_to_there(tmp_path):
     journal.write_text(f"{line}\n{line[:-5]}")
     assert [o.path for o in owner.clean() if o.path == str(gone)] == [str(gone)]
     assert not gone.exists() and not journal.exists()
+
+
+@needs_root
+def test_what_cannot_be_removed_stands_in_nobody_s_way(tmp_path):
+    fixed, other = tmp_path / "fixed", tmp_path / "other"
+    fixed.mkdir()
+    other.mkdir()
+    mount("none", str(fixed), "tmpfs", 0, "size=64k")
+    (fixed / "directory").mkdir()
+    mount("none", str(fixed), None, 33)  # MS_REMOUNT | MS_RDONLY
+    journal = owner.state_directory() / "kit-000001.jsonl"
+    lines = [["+", "directory", str(path)] for path in (other, fixed / "directory")]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    try:
+        code = "from kit import owner; print(owner.prefix())"
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+        assert not other.exists() and (fixed / "directory").exists() and journal.exists()
+        with pytest.raises(OSError, match="Read-only"):
+            owner.clean()
+    finally:
+        umount(str(fixed))
+        owner.clean()
+    assert not journal.exists()
+
+
+FULL = """
+import os, sys
+from pathlib import Path
+from kit import owner
+from kit.linux.errors import KernelError
+from kit.linux.mount import mount
+journal = owner.journal()
+place = Path(sys.argv[1])
+mount("none", str(place), "tmpfs", 0, "size=4k")
+file = os.open(place / "journal", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+os.dup2(file, journal.fd)  # as if the disk of the journals were full
+things = [owner.Owned("directory", f"{place}/{n}-{'x' * 100}") for n in range(100)]
+noted = 0
+try:
+    for thing in things:
+        journal.add(thing)
+        noted += 1
+except KernelError as error:
+    print(error.errno_name)
+for thing in things:  # lets go without a word, though there is no room to say so
+    owner.release(thing)
+print(noted > 10 and [json[:3] for json in (place / "journal").read_text().splitlines()] == ['["+'] * noted)
+"""
+
+
+@needs_root
+def test_a_full_disk_is_told_and_leaves_a_readable_journal(tmp_path):
+    command = ["unshare", "--mount", sys.executable, "-c", FULL, str(tmp_path)]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert told.stdout == "ENOSPC\nTrue\n", told.stderr
+
+
+FORKED = """
+import os, sys
+from kit import owner
+with owner.directory("parent") as path:
+    if os.fork() == 0:
+        sys.exit()  # unwinds the block
+    os.wait()
+    print(path.exists())
+print(path.exists())
+"""
+
+
+def test_a_forked_copy_owns_nothing():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\nFalse\n"
