@@ -66,7 +66,7 @@ class Table(Card):
         )
         note = f"<div>{measured(escape(self.note))}</div>" if self.note else ""
         return (
-            f'<table style="{_TABLE}"><caption style="text-align:left;font-weight:600">{escape(title)}</caption>'
+            f'<table style="{_TABLE}"><caption style="text-align:left;font-weight:600;white-space:nowrap">{escape(title)}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{measured(body)}</tbody></table>{note}"
         )
 
