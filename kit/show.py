@@ -14,9 +14,9 @@ from typing import Any
 MARK_START, MARK_END = "<!--m-->", "<!--/m-->"
 
 _TABLE = "border-collapse:collapse;margin:.4em 0;font-variant-numeric:tabular-nums"
-_CELL = (
-    "text-align:left;vertical-align:top;padding:.2em .9em .2em 0;border-bottom:1px solid rgba(128,128,128,.35)"
-)
+_TITLE = "text-align:left;font-weight:600;white-space:nowrap"
+_LINE = "border-bottom:1px solid rgba(128,128,128,.35)"
+_CELL = f"text-align:left;vertical-align:top;padding:.2em .9em .2em 0;{_LINE}"
 
 
 def measured(html: str) -> str:
@@ -66,7 +66,7 @@ class Table(Card):
         )
         note = f"<div>{measured(escape(self.note))}</div>" if self.note else ""
         return (
-            f'<table style="{_TABLE}"><caption style="text-align:left;font-weight:600;white-space:nowrap">{escape(title)}</caption>'
+            f'<table style="{_TABLE}"><caption style="{_TITLE}">{escape(title)}</caption>'
             f"<thead><tr>{head}</tr></thead><tbody>{measured(body)}</tbody></table>{note}"
         )
 
