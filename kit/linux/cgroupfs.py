@@ -35,7 +35,8 @@ def kill(path: str) -> None:
     """SIGKILL to every process in the group and below it: by cgroup.kill where the kernel has it, else one by
     one.
 
-    A frozen group of the v1 freezer must be thawed for its processes to die. Groups that have gone are empty.
+    A frozen group of the v1 freezer is thawed, for only then can its processes die. Groups that have gone are
+    empty.
     """
     try:
         with open(os.path.join(path, "cgroup.kill"), "w") as file:
@@ -50,6 +51,10 @@ def kill(path: str) -> None:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
+        freezer = os.path.join(group, "freezer.state")
+        if os.path.exists(freezer):
+            with open(freezer, "w") as file:
+                file.write("THAWED")
 
 
 def remove(path: str, timeout: float = 5.0) -> None:

@@ -82,3 +82,18 @@ def test_a_group_is_emptied_and_removed_with_all_below():
         assert cgroupfs.pids(path) == []
         cgroupfs.remove(path)  # gone already is fine
     assert run(["true"]).returncode == 0
+
+
+@needs_root
+def test_a_group_that_v1_has_frozen_is_removed_too():
+    root = next((m.mount_point for m in proc.mountinfo() if "freezer" in m.super_options.split(",")), None)
+    if root is None:
+        pytest.skip("no v1 freezer is mounted here")
+    path = os.path.join(root, f"{owner.prefix()}-frozen")
+    with owner.owns("cgroup", path):
+        os.mkdir(path)
+        with start(["sleep", "60"], cgroups=[path]) as process:
+            Path(path, "freezer.state").write_text("FROZEN")
+            cgroupfs.remove(path)
+            assert process.wait(10) == -signal.SIGKILL
+    assert not os.path.exists(path)
