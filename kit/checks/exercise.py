@@ -95,10 +95,11 @@ class Exercise:
     def close(self) -> None:
         """End everything of this attempt: what `setup` made, and each answer handed in that can be closed."""
         handed_in, self._handed_in = self._handed_in, []
-        for answer in reversed(handed_in):
-            if isinstance(answer, AbstractContextManager) and hasattr(answer, "close"):
-                answer.close()
-        self.made.close()
+        with ExitStack() as ending:  # one that fails to end keeps no other from ending
+            ending.callback(self.made.close)
+            for answer in handed_in:
+                if isinstance(answer, AbstractContextManager) and hasattr(answer, "close"):
+                    ending.callback(answer.close)
 
     def _begin(self, anew: bool) -> None:
         drawn = self.init(Random(SystemRandom().getrandbits(64)))
@@ -153,6 +154,7 @@ class Exercise:
 
 def close() -> str:
     """End everything that the exercises of this notebook started. Returns a sentence for the closing cell."""
-    while _running:
-        _running.popitem()[1].close()
+    with ExitStack() as ending:
+        while _running:
+            ending.callback(_running.pop(next(iter(_running))).close)
     return "Everything that the exercises started is gone."

@@ -52,13 +52,22 @@ def path() -> Path:
 
 
 def records() -> dict[str, Record]:
-    """Every exercise begun so far, by name. A damaged file is set aside with a warning, never deleted."""
+    """Every exercise begun so far, by name. A damaged file is set aside with a warning, never deleted.
+
+    Raises KernelError when the file may not be read (EACCES: root has written it, or it is another user's).
+    """
     file = path()
     try:
-        return _read(file)
-    except Damaged:
-        with _locked(file):
-            return _read_or_set_aside(file)
+        try:
+            return _read(file)
+        except Damaged:
+            with _locked(file):
+                return _read_or_set_aside(file)
+    except OSError as error:
+        remedy = "be who wrote it, or point XDG_STATE_HOME at a directory of your own"
+        raise KernelError(
+            f"reading progress from {file}", error.errno or 0, remedy, path=str(file)
+        ) from error
 
 
 def update(name: str, change: Callable[[Record], None]) -> Record:
@@ -162,9 +171,13 @@ def _parse(text: bytes) -> dict[str, Record]:
 def _write(file: Path, everything: dict[str, Record]) -> None:
     content = {"version": VERSION, "exercises": {name: asdict(record) for name, record in everything.items()}}
     new = file.with_name(f"{file.name}.new")  # only one writer at a time: the lock is held
-    with open(new, "w", encoding="utf-8") as out:
-        json.dump(content, out, indent=1, ensure_ascii=False, sort_keys=True)
-        out.write("\n")
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(new, file)
+    try:
+        with open(new, "w", encoding="utf-8") as out:
+            json.dump(content, out, indent=1, ensure_ascii=False, sort_keys=True)
+            out.write("\n")
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(new, file)
+    except BaseException:
+        new.unlink(missing_ok=True)  # half a file, on a full disk at that
+        raise

@@ -211,3 +211,25 @@ def test_what_the_machine_lacks_is_said_on_the_card_and_by_the_check(state: Path
     assert not exercise.alive
     assert "cannot do this exercise: make a thing: EPERM" in exercise._repr_mimebundle_()["text/html"]
     assert "Be root; expected a machine that can" in str(exercise.check(1))
+
+
+def test_an_answer_that_fails_to_end_keeps_no_other_from_ending(exercise: Sleeper) -> None:
+    ended: list[str] = []
+
+    class Answer(AbstractContextManager[None]):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __exit__(self, *exc: object) -> None:
+            self.close()
+
+        def close(self) -> None:
+            ended.append(self.name)
+            if self.name == "second":
+                raise OSError("stuck")
+
+    for name in ("first", "second"):
+        exercise.check(Answer(name))
+    with pytest.raises(OSError, match="stuck"):
+        checks.close()
+    assert ended == ["second", "first"] and not exercise.alive

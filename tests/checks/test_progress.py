@@ -107,6 +107,7 @@ def test_a_full_disk_leaves_the_old_file(state: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=COURSE, capture_output=True, text=True)
     assert done.returncode == 1 and "EFBIG" in done.stderr
     assert progress.records()["03.1"] == Record(checks=3)
+    assert sorted(one.name for one in progress.path().parent.iterdir()) == ["progress.json", "progress.lock"]
 
 
 def test_the_table_names_every_exercise_begun_or_not(exercise: Sleeper) -> None:
@@ -123,3 +124,9 @@ def test_the_file_is_json_that_a_person_can_read(exercise: Sleeper, state: Path)
     content = json.loads((state / "progress.json").read_text())
     assert content["version"] == progress.VERSION and content["exercises"]["03.1"]["title"] == exercise.title
     assert os.listdir(state) and not (state / "progress.json.new").exists()
+
+
+def test_a_file_that_may_not_be_read_is_told_with_the_remedy(state: Path) -> None:
+    progress.path().mkdir(parents=True)  # a directory: refused to root as well
+    with pytest.raises(KernelError, match=r"reading progress from .*EISDIR.*XDG_STATE_HOME"):
+        progress.records()
