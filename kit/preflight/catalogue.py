@@ -63,24 +63,24 @@ def _limits() -> list[Probe]:
     return [
         Probe(
             "control groups",
-            ("kit.preflight.limits", "probe", "tree"),
+            ("kit.preflight.limits", "tree"),
             ("04", "06"),
             "Be root on the machine itself or in a virtual machine; in a container: "
             "docker run --privileged --cgroupns=host",
         ),
         *(
-            Probe(f"{name} controller", ("kit.preflight.limits", "probe", name), needed, _CONTROLLER, 10.0)
+            Probe(f"{name} controller", ("kit.preflight.limits", name), needed, _CONTROLLER, 10.0)
             for name, needed in chapters.items()
         ),
         Probe(
             "freezer",
-            ("kit.preflight.limits", "probe", "freezer"),
+            ("kit.preflight.limits", "freezer"),
             ("04", "06"),
             _FREEZER,
         ),
         Probe(
             "pressure (PSI)",
-            ("kit.preflight.limits", "probe", "pressure"),
+            ("kit.preflight.limits", "pressure"),
             ("04",),
             "Boot the kernel with psi=1 on its command line",
         ),

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from kit.cgroups import Cgroup, CgroupError, disks, hierarchy
+from kit.cgroups import Cgroup, disks, hierarchy
 from kit.linux.spawn import PIPE
 from kit.preflight.row import Finding
 
@@ -180,25 +180,3 @@ def pressure() -> Finding:
     with Cgroup("doctor-pressure") as group:
         some = group["cpu.pressure"]["some"]
     return Finding("yes", f"a group tells its own: some total={some['total']} µs so far")
-
-
-_PROBES = {
-    "tree": tree,
-    "cpu": cpu,
-    "memory": memory,
-    "pids": pids,
-    "io": io,
-    "cpuset": cpuset,
-    "freezer": freezer,
-    "pressure": pressure,
-}
-
-
-def probe(name: str) -> Finding:
-    """Try one of them; what kit.cgroups refuses by itself, such as a missing controller, is an answer too."""
-    try:
-        return _PROBES[name]()
-    except CgroupError as error:
-        if isinstance(error, OSError):
-            raise  # the kernel's own answer, told with its errno
-        return Finding("no", str(error))
