@@ -52,7 +52,10 @@ def progress() -> None:
     """Show which exercises are solved."""
     from kit.checks.progress import table
 
-    click.echo(table())
+    try:
+        click.echo(table())
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -140,9 +141,13 @@ class Helper:
         return answer
 
     def end(self) -> None:
-        """Close the line: the helper kills all it has started and ends."""
+        """Close the line: the helper kills all it has started and ends.
+
+        A process in uninterruptible sleep dies later than we can wait for; the helper stays until then.
+        """
         self._queue.put(None)
-        self.process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(10)
 
 
 _helper: Helper | None = None

@@ -142,6 +142,10 @@ def start(
     unshare, dropped = list(unshare), list(drop_capabilities)
     _check(argv, unshare, join or {})
     joined = dict(join or {})
+    if time_offsets and "time" not in unshare:
+        raise ValueError("time_offsets shift the clocks of a new time namespace: add 'time' to unshare")
+    if bad := [name for name in env or () if "=" in name or not name]:
+        raise ValueError(f"{bad[0]!r} can't name an environment variable: see environ(7)")
     for name in dropped:
         capabilities.number(name)
     request: dict[str, Any] = {

@@ -27,11 +27,14 @@ class HasPid(Protocol):
 def pid_of(target: int | HasPid) -> int:
     """The number of a living process, as our PID namespace counts.
 
-    Raises KernelError ESRCH when there is none.
+    Raises KernelError ESRCH when there is none; TypeError for what stands for no process.
     """
+    if not isinstance(target, int) and not isinstance(getattr(target, "pid", None), int):
+        raise TypeError(f"a process, or the number of one, is wanted here, and not {target!r}")
     pid = target if isinstance(target, int) else target.pid
+    ended = getattr(target, "poll", None)  # after its end the number may be another process's
     try:
-        state = proc.state(pid)
+        state = proc.state(pid) if ended is None or ended() is None else "gone"
     except KernelError:
         state = "gone"
     if state in ("gone", "Z", "X"):

@@ -24,6 +24,8 @@ _REMEDIES = {
     "EEXIST": "There is one already: choose another name or address.",
     "EOPNOTSUPP": "This kernel has no such kind of link: see `kit doctor`.",
     "ENODEV": "No such interface there.",
+    "ENOENT": "The host has been closed meanwhile.",
+    "ESRCH": "The host has been closed meanwhile.",
 }
 
 

@@ -61,6 +61,10 @@ class Host:
             raise ValueError(f"{target} has no address: give it one with connect(a, b, a_address, b_address)")
         return ping(self, address, count, self.name)
 
+    def poll(self) -> int | None:
+        """None while the host is there, else the exit status of the process that held it."""
+        return self._process.poll()
+
     def next_port(self) -> str:
         """The name for the next interface: eth0, eth1, ..."""
         self._ports += 1
@@ -71,7 +75,7 @@ class Host:
         self._process.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._process.poll() is not None else self.address or "no address"
+        state = "closed" if self.poll() is not None else self.address or "no address"
         return f"<{type(self).__name__} {self.name} ({state})>"
 
     def __enter__(self) -> Any:

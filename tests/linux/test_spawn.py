@@ -237,6 +237,10 @@ def test_bad_words_are_refused_before_anything_starts():
         start(["true"], drop_capabilities=["CAP_FLY"])
     with pytest.raises(ValueError, match="list of words"):
         start("true")
+    with pytest.raises(ValueError, match="add 'time' to unshare"):
+        start(["true"], time_offsets={"boottime": 1})
+    with pytest.raises(ValueError, match="'A=B' can't name an environment variable"):
+        start(["true"], env={"A=B": "c"})
 
 
 def test_dropping_the_object_kills_the_process():

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from kit.linux.errors import KernelError
-from kit.namespaces import Bridge, Host, Link, connect, ping, topology, until
+from kit.namespaces import Bridge, Host, Link, connect, of, ping, topology, until
 
 pytestmark = pytest.mark.needs("root")
 
@@ -182,3 +182,17 @@ def test_the_thread_that_went_there_is_gone_and_ours_stayed(two):
 def test_ping_from_any_process(two):
     assert ping(two[0].pid, "127.0.0.1", count=1)
     assert ping(os.getpid(), "127.0.0.1", count=1)
+
+
+def test_a_closed_host_is_never_taken_for_who_has_its_number_now():
+    with Host("short") as host:
+        pass
+    host._process._child.pid = os.getpid()  # as if the number had been given to us
+    with pytest.raises(KernelError, match="ESRCH"):
+        ping(host, "127.0.0.1", 1)
+
+
+@pytest.mark.parametrize("nobody", [None, "12", ...])
+def test_what_stands_for_no_process_is_told(nobody):
+    with pytest.raises(TypeError, match="a process, or the number of one"):
+        of(nobody)
