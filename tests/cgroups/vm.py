@@ -53,6 +53,7 @@ busybox mount -t cgroup2 cgroup2 /new/sys/fs/cgroup
 busybox mount -t devtmpfs dev /new/dev
 busybox mount -t tmpfs run /new/run
 busybox mount -t tmpfs tmp /new/tmp
+busybox ifconfig lo 127.0.0.1 up
 busybox chroot /new /bin/sh -c {command}
 echo "guest ended with status $?"
 busybox poweroff -f
