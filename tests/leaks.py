@@ -26,6 +26,7 @@ class Machine:
     cgroups: frozenset[str] = frozenset()
     links: frozenset[str] = frozenset()
     named_namespaces: frozenset[str] = frozenset()
+    loop_devices: frozenset[str] = frozenset()
     processes: frozenset[str] = frozenset()
     files: frozenset[str] = field(default_factory=frozenset)
 
@@ -87,6 +88,7 @@ def look() -> Machine:
         cgroups=frozenset(g for g in groups if not foreign(g)),
         links=frozenset(os.listdir("/sys/class/net")),
         named_namespaces=frozenset(os.listdir("/run/netns") if os.path.isdir("/run/netns") else []),
+        loop_devices=frozenset(str(p) for p in Path("/sys/block").glob("loop*/loop/backing_file")),
         processes=frozenset(_descendants()),
         files=frozenset(str(p) for p in temporary.glob("kit-*") if not foreign(p.name)),
     )

@@ -38,10 +38,20 @@ _REMEDY = {
         "cpu.max",
         "EINVAL",
     ): "In v1 no group may have a larger part of the CPU than the one above: raise that first.",
+    ("cpu.max.burst", "EINVAL"): "A burst may not be larger than the quota of cpu.max: raise that first.",
     ("cpuset.cpus", "EACCES"): "The group above does not have these CPUs, or a group below still uses some.",
     ("cpuset.cpus", "EBUSY"): "A group below, or a process inside, still uses the CPU that you take away.",
 }
 _named: weakref.WeakValueDictionary[str, Cgroup] = weakref.WeakValueDictionary()
+os.register_at_fork(after_in_child=_named.clear)  # a forked copy of the program has made no group yet
+
+
+def _check_name(name: str) -> None:
+    good = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}", name)
+    if not good or re.match(r"(cgroup|cpu|cpuset|io|memory|pids)\.", name):
+        raise BadLimit(
+            f"{name!r} cannot name a group: use letters, digits, '-' and '_', and nothing like a file's name."
+        )
 
 
 class Cgroup:
@@ -58,17 +68,13 @@ class Cgroup:
     def __init__(
         self, name: str, *, controllers: Iterable[str] | None = None, parent: Cgroup | None = None
     ) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}", name) or re.match(
-            r"(cgroup|cpu|cpuset|io|memory|pids)\.", name
-        ):
-            raise BadLimit(
-                f"{name!r} cannot name a group: use letters, digits, '-' and '_', and nothing like a file's "
-                "name."
-            )
+        _check_name(name)
+        if isinstance(controllers, str):
+            controllers = controllers.split()
         self.name, self.parent = name, parent
         self.controllers: tuple[str, ...]
         self._places: placement.Places
-        self.path: str = f"{parent.path}/{name}" if parent else name
+        self.path: str = f"{parent.path}/{name}" if parent else self.name
         wanted = (
             tuple(controllers)
             if controllers is not None
@@ -96,9 +102,9 @@ class Cgroup:
             older.close()
         self.controllers = tuple(dict.fromkeys(wanted))
         self._places = (
-            placement.make_below(parent._places, name, self.controllers)
+            placement.make_below(parent._places, self.name, self.controllers)
             if parent
-            else placement.make(name, self.controllers)
+            else placement.make(self.name, self.controllers)
         )
         self.children: list[Cgroup] = []
         self.written = Log()
@@ -288,6 +294,8 @@ class Cgroup:
         EACCES.
         """
         self._check_leaf()
+        if isinstance(pid, bool) or not isinstance(pid, int) or pid < 1:
+            raise BadLimit(f"a process number is wanted, 1 or above, and not {pid!r}.")
         if pid == os.getpid():
             raise CgroupError(
                 "that is this notebook itself: removing the group would kill it. Start a program of its own."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +86,9 @@ def hierarchies() -> list[Hierarchy]:
     for mount in proc.mountinfo("self"):
         point = Path(mount.mount_point)
         if mount.fstype == "cgroup2":
-            names = tuple((point / "cgroup.controllers").read_text().split())
-            found.setdefault(("cgroup2",), Hierarchy(2, names, point, mount.root))
+            with suppress(FileNotFoundError):  # it is covered by another mount
+                names = tuple((point / "cgroup.controllers").read_text().split())
+                found.setdefault(("cgroup2",), Hierarchy(2, names, point, mount.root))
         elif mount.fstype == "cgroup":
             known = {name for names in V1_NAMES.values() for name in names}
             names = tuple(option for option in mount.super_options.split(",") if option in known)

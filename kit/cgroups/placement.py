@@ -32,6 +32,7 @@ class Places:
 
     of: dict[str, tuple[int, Path]] = field(default_factory=dict)
     owned: list[owner.Owned] = field(default_factory=list)
+    program: int = field(default_factory=os.getpid)
 
     @property
     def directories(self) -> list[Path]:
@@ -68,14 +69,22 @@ def _mkdir(path: Path) -> owner.Owned:
     owner.journal().add(entry)
     try:
         path.mkdir()
+        try:
+            _let_in(path)
+        except OSError:
+            path.rmdir()
+            raise
     except OSError as error:
         owner.journal().forget(entry)
         raise refused(f"make the group {path}", error, path) from None
-    cpuset = path / "cpuset.mems"
-    if cpuset.exists() and not (path / "cgroup.controllers").exists():
-        for name in ("cpuset.cpus", "cpuset.mems"):  # v1: a new group has none, and lets nobody in
-            put(path / name, (path.parent / name).read_text())
     return entry
+
+
+def _let_in(path: Path) -> None:
+    """A new group of v1's cpuset has no CPUs and lets nobody in: it gets those of the group above."""
+    if (path / "cpuset.mems").exists() and not (path / "cgroup.controllers").exists():
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            put(path / name, (path.parent / name).read_text())
 
 
 def make(name: str, controllers: tuple[str, ...]) -> Places:
@@ -99,6 +108,7 @@ def make(name: str, controllers: tuple[str, ...]) -> Places:
                 _place(places, top / name, one.version, keys)
         except BaseException:
             remove(places)
+            _remove_empty_tops()
             raise
     return places
 
@@ -141,17 +151,24 @@ def kill(places: Places) -> None:
 
 def remove(places: Places) -> None:
     """Kill what is inside and remove the group's directories, the deepest first; then this program's own,
-    once empty.
+    once empty. A forked copy of the program does nothing: the group is not its own.
     """
+    if places.program != os.getpid():
+        return
     with _lock:
         if any(path.is_dir() for _, path in places.of.values()):
             with suppress(FileNotFoundError):  # removed by someone else in between
                 kill(places)
         while places.owned:
             owner.release(places.owned[-1])
-            top = os.path.dirname(places.owned.pop().path)
-            if top in _tops and _rmdir(top):
-                owner.journal().forget(_tops.pop(top))
+            places.owned.pop()
+        _remove_empty_tops()
+
+
+def _remove_empty_tops() -> None:
+    for top in list(_tops):
+        if _rmdir(top):
+            owner.journal().forget(_tops.pop(top))
 
 
 def _rmdir(top: str) -> bool:
@@ -179,5 +196,18 @@ def enter(places: Places, pid: int) -> None:
             before.append(old)
     except OSError as error:
         for old in before:
-            put(old / "cgroup.procs", str(pid))
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                put(old / "cgroup.procs", str(pid))
+        if error.errno == errno.ENOENT and not os.path.exists(f"/proc/{pid}"):
+            error = ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
         raise refused(f"move process {pid} into the group", error, f"/proc/{pid}") from None
+
+
+def _forked() -> None:
+    """A forked copy of the program has made nothing yet, and waits for no lock that its parent held."""
+    global _lock
+    _lock = threading.RLock()
+    _tops.clear()
+
+
+os.register_at_fork(after_in_child=_forked)

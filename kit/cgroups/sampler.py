@@ -98,13 +98,18 @@ class _Reader:
             os.close(self.fds.pop())
 
 
+class _SubscriberFailed(Exception):
+    """A function that was given to subscribe() raised; the cause says what."""
+
+
 class Sampler:
     """Samples a group ``hz`` times a second (up to 50) in a thread of its own, from :meth:`start` to
     :meth:`stop`.
 
     ``samples`` grows at its end; ``missed`` counts the moments for which the thread came too late, so that
-    none is lost in silence; ``ended`` says why it stopped by itself (the group was removed). Each function
-    given to :meth:`subscribe` is called with every sample, in the thread. A context manager too.
+    none is lost in silence; ``ended`` says why it stopped by itself (the group was removed, a subscriber
+    failed). Each function given to :meth:`subscribe` is called with every sample, in the thread. A context
+    manager too.
     """
 
     def __init__(self, group: Cgroup, hz: float = 20) -> None:
@@ -137,7 +142,11 @@ class Sampler:
                 self._readers.append((fields, pick, _Reader(self.group, name)))
             except OSError:
                 continue  # this machine can't tell: the fields stay None
-        self._take()
+        try:
+            self._take()
+        except BaseException:
+            self._close()
+            raise
         self._thread = threading.Thread(target=self._run, name=f"sampler {self.group.path}", daemon=True)
         self._thread.start()
         return self
@@ -161,8 +170,11 @@ class Sampler:
             values.update(zip(fields, pick(reader.read()), strict=True))
         sample = Sample(t, **values)
         self.samples.append(sample)
-        for callback in self._subscribers:
-            callback(sample)
+        try:
+            for callback in self._subscribers:
+                callback(sample)
+        except Exception as error:  # whatever it is, it is the subscriber's: it must not pass for the group's
+            raise _SubscriberFailed from error
 
     def _run(self) -> None:
         interval = 1 / self.hz
@@ -180,8 +192,13 @@ class Sampler:
                 if self._stop.wait(max(0.0, began + turn * interval - time.monotonic())):
                     return
                 self._take()
+        except _SubscriberFailed as failed:
+            self.ended = f"a subscriber failed ({failed.__cause__!r})"
         except OSError as error:
             self.ended = f"the group was removed ({error.strerror})"
         finally:
-            for _, _, reader in self._readers:
-                reader.close()
+            self._close()
+
+    def _close(self) -> None:
+        for _, _, reader in self._readers:
+            reader.close()

@@ -86,8 +86,8 @@ def _is_max(value: object) -> bool:
 
 
 def memory(name: str, value: object, least: int = PAGE) -> Limit:
-    """Bytes as a number or as text with K, M, G or T (powers of 1024); at least a page, at most the machine's
-    memory.
+    """Bytes as a number or as text with K, M, G or T (powers of 1024); at least ``least`` (a page), at most
+    the machine's memory.
     """
     if _is_max(value):
         return "max"
@@ -106,12 +106,8 @@ def memory(name: str, value: object, least: int = PAGE) -> Limit:
 
 
 def swap(name: str, value: object) -> Limit:
-    """Bytes of swap; 0 is a good value here: no swap at all."""
-    if _is_max(value):
-        return "max"
-    if isinstance(value, str) and not re.fullmatch(r"\s*0\s*", value):
-        return memory(name, value)
-    return whole(name, int(value) if isinstance(value, str) else value, 0, 1 << 62, "bytes")
+    """Bytes of swap, read as those of memory; 0 is a good value here: no swap at all."""
+    return memory(name, value, least=0)
 
 
 def pids(name: str, value: object) -> Limit:
@@ -169,17 +165,22 @@ def cpus(name: str, value: object) -> list[int]:
             here = numbers(opened.read())
     except FileNotFoundError:
         here = [0]
-    try:
-        if isinstance(value, str):
-            wanted = numbers(value)
-        elif isinstance(value, Iterable):
-            wanted = [int(one) for one in value]
-        else:
-            wanted = [whole(name, value, -1, 1 << 20, kind)]
-    except (ValueError, TypeError):
-        raise BadLimit(
-            f'{name} takes {kind} by number, such as 0, [0, 1] or "0-1"; not {value!r}. Nothing was changed.'
-        ) from None
+    wanted: list[int] = []
+    if isinstance(value, str):
+        parts: list[object] = [part.strip() for part in value.split(",") if part.strip()]
+    else:
+        parts = list(value) if isinstance(value, Iterable) else [value]
+    for part in parts:
+        ends = re.fullmatch(r"(\d+)-(\d+)", part) if isinstance(part, str) else None
+        first, last = ends.groups() if ends else (part, part)
+        numeric = re.fullmatch(r"\d+", str(first)) and not isinstance(first, bool)
+        if not numeric or int(str(last)) < int(str(first)):
+            raise BadLimit(
+                f'{name} takes {kind} by number, such as 0, [0, 1] or "0-1"; not {value!r}. '
+                "Nothing was changed."
+            )
+        # No further than one past the last: a list of ten thousand million numbers is never made.
+        wanted += range(int(str(first)), min(int(str(last)), max(here) + 1) + 1) or [int(str(first))]
     missing = sorted(set(wanted) - set(here))
     if missing or not wanted:
         raise BadLimit(

@@ -21,6 +21,7 @@ from kit.cgroups import (
     hierarchy,
     loads,
 )
+from kit.linux.errors import KernelError
 from kit.linux.spawn import PIPE
 
 pytestmark = pytest.mark.needs("root")
@@ -69,7 +70,7 @@ def test_running_a_cell_again_replaces_the_group():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "..", ".", "a/b", "/x", "cpu.max", "memory.high", "a" * 80, "a b", "-x"]
+    "name", ["", "..", ".", "a/b", "/x", "cpu.max", "memory.high", "a" * 80, "a b", "-x", ...]
 )
 def test_a_name_that_can_be_none_is_refused(name):
     with pytest.raises(BadLimit, match="cannot name a group"):
@@ -91,7 +92,10 @@ def test_only_the_controllers_asked_for():
     ("name", "value"),
     [("cpu.max", -1), ("cpu.max", "12Q"), ("cpu.max", 0), ("memory.max", -1), ("memory.max", "12Q"),
      ("memory.max", 0), ("memory.max", "999T"), ("pids.max", -1), ("pids.max", 0), ("pids.max", 1 << 40),
-     ("cpuset.cpus", "0-4095"), ("cpu.weight", 0), ("cpu.weight", 10_001), ("memory.current", 1),
+     ("cpuset.cpus", "0-4095"), ("cpuset.cpus", "0-9999999999"), ("cpuset.cpus", "0-"),
+     ("cpuset.cpus", "1-0"),
+     ("cpuset.cpus", [0.5]), ("cpuset.cpus", [True]), ("memory.swap.max", "-1"), ("memory.swap.max", 1 << 61),
+     ("cpu.weight", 0), ("cpu.weight", 10_001), ("memory.current", 1),
      ("io.max", "8:999 rbps=1"), ("io.max", {}),
      ("io.max", {"/dev/null": {"rbps": 1}})],
 )  # fmt: skip
@@ -159,6 +163,31 @@ def test_a_running_program_is_moved_in_and_this_one_is_not(group):
     finally:
         outside.kill()
         outside.wait()
+
+
+@pytest.mark.parametrize("pid", [0, -1, "1x", None, True, ...])
+def test_what_is_no_process_number_is_refused(group, pid):
+    with pytest.raises(BadLimit, match="a process number is wanted"):
+        group.add(pid)
+
+
+def test_a_process_that_has_gone_is_told_as_such(group):
+    gone = int(group.run(["sh", "-c", "echo $$"]).stdout)
+    with pytest.raises(KernelError, match=r"ESRCH.*The process has ended") as caught:
+        group.add(gone)
+    assert caught.value.errno_name == "ESRCH" and group.pids() == []
+
+
+def test_a_forked_copy_of_the_program_takes_nothing_down():
+    code = (
+        "import os, sys; from kit.cgroups import Cgroup; g = Cgroup('mine'); p = g.start('sleep 60')\n"
+        "child = os.fork()\n"
+        "if child == 0: sys.exit(0)\n"
+        "os.waitpid(child, 0); print(p.poll(), g.alive)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "None True\n", ran.stderr
 
 
 def test_nesting_counts_below_and_keeps_v2s_rule(group):

@@ -57,6 +57,22 @@ def test_every_sample_is_handed_to_the_subscribers(group):
     assert seen == sampler.samples
 
 
+@pytest.mark.parametrize("error", [OSError("boom"), ValueError("boom")])
+def test_a_subscriber_that_fails_is_told_and_not_taken_for_the_group(group, error):
+    calls = []
+
+    def fail(sample):
+        calls.append(sample)
+        if len(calls) > 1:
+            raise error
+
+    sampler = Sampler(group, hz=50)
+    sampler.subscribe(fail)
+    with sampler:
+        until(lambda: sampler.ended)
+    assert sampler.ended == f"a subscriber failed ({error!r})" and sampler.samples == calls
+
+
 def test_it_ends_with_the_group_and_leaves_no_descriptor(group):
     before = _fds()
     sampler = Sampler(group, hz=50).start()
