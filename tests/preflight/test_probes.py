@@ -193,6 +193,15 @@ def test_a_file_that_is_no_kernel_is_told_so(tmp_path, monkeypatch):
 
 
 @pytest.mark.needs("qemu-system-x86_64")
+@pytest.mark.needs("root", "qemu-system-x86_64", "apt-get", "dpkg-deb")
+def test_a_kernel_that_boots_is_said_to_boot(monkeypatch):
+    from tests.cgroups import vm
+
+    monkeypatch.setenv("KIT_KERNEL", str(next(vm.kernel().glob("vmlinu*"))))
+    found = row("kernel to boot")
+    assert found.works == "yes" and "reached its first process" in found.detail
+
+
 def test_a_kernel_is_judged_by_booting_it():
     from kit.preflight.qemu import find_kernels
 
