@@ -22,7 +22,7 @@ lint:          ## ruff and mypy only
 	.venv/bin/python -m mypy
 
 clean:         ## remove what interrupted notebooks left in the kernel (kit clean), and the tools' caches
-	@[ ! -x .venv/bin/python ] || .venv/bin/python -m kit.cli clean
+	@[ ! -x .venv/bin/python ] || .venv/bin/python -m kit clean
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 	@find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 

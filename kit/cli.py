@@ -56,7 +56,3 @@ def progress() -> None:
         click.echo(table())
     except OSError as error:
         raise click.ClickException(str(error)) from None
-
-
-if __name__ == "__main__":
-    main()

@@ -133,7 +133,7 @@ def test_an_interrupted_report_leaves_no_process_and_no_group(tmp_path, number):
         assert b"KeyboardInterrupt" in err
     until(lambda: not alive(pids))
     subprocess.run(
-        [sys.executable, "-m", "kit.cli", "clean"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "kit", "clean"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
     )
     assert not [group for group in groups if os.path.exists(group)]
     if number == signal.SIGINT and groups:

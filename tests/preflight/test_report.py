@@ -22,7 +22,7 @@ SPARE = Row("user namespace without root", "no", "refused", (), "sysctl", 0.1)
 
 
 def doctor(*words: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    argv = [*prefix, sys.executable, "-m", "kit.cli", "doctor", *words]
+    argv = [*prefix, sys.executable, "-m", "kit", "doctor", *words]
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 

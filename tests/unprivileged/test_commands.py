@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parents[2]
 
 def kit(*arguments: str) -> subprocess.CompletedProcess[str]:
     answer = subprocess.run(
-        [sys.executable, "-m", "kit.cli", *arguments],
+        [sys.executable, "-m", "kit", *arguments],
         cwd=PROJECT,
         capture_output=True,
         text=True,
