@@ -34,10 +34,7 @@ _STUCK = "The group uses more than that and cannot give it back. End something i
 _REMEDY = {
     ("memory.max", "EBUSY"): f"{_STUCK} (v1 refuses here, v2 would kill.)",
     ("memory.swap.max", "EBUSY"): _STUCK,
-    (
-        "cpu.max",
-        "EINVAL",
-    ): "In v1 no group may have a larger part of the CPU than the one above: raise that first.",
+    ("cpu.max", "EINVAL"): "In v1 no group may have more of the CPU than the one above: raise that first.",
     ("cpu.max.burst", "EINVAL"): "A burst may not be larger than the quota of cpu.max: raise that first.",
     ("cpuset.cpus", "EACCES"): "The group above does not have these CPUs, or a group below still uses some.",
     ("cpuset.cpus", "EBUSY"): "A group below, or a process inside, still uses the CPU that you take away.",
@@ -95,8 +92,7 @@ class Cgroup:
                     f"make a group below {parent.path!r}",
                     EBUSY,
                     f"It holds processes ({inside}), and in cgroup v2 a group either holds processes or "
-                    "hands out "
-                    "controllers to groups below. Put them into a group of their own below it first.",
+                    "hands out controllers to groups below. Put them into a group below it first.",
                 )
         if older is not None:
             older.close()

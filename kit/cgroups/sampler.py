@@ -184,9 +184,7 @@ class Sampler:
             while True:
                 turn += 1
                 late = int((time.monotonic() - began) / interval) - turn
-                if (
-                    late > 0
-                ):  # whole turns went by: count them, and wait for the next one that is still to come
+                if late > 0:  # whole turns went by: count them, and wait for the next that is still to come
                     self.missed += late
                     turn += late
                 if self._stop.wait(max(0.0, began + turn * interval - time.monotonic())):

@@ -183,11 +183,8 @@ def cpus(name: str, value: object) -> list[int]:
         wanted += range(int(str(first)), min(int(str(last)), max(here) + 1) + 1) or [int(str(first))]
     missing = sorted(set(wanted) - set(here))
     if missing or not wanted:
-        raise BadLimit(
-            f"{name}: {'no number given' if not wanted else f'there is no {missing}'}; this machine has the "
-            f"{kind} "
-            f"{here}. Nothing was changed."
-        )
+        wrong = f"there is no {missing}" if missing else "no number given"
+        raise BadLimit(f"{name}: {wrong}; this machine has the {kind} {here}. Nothing was changed.")
     return sorted(set(wanted))
 
 

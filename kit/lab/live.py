@@ -122,9 +122,8 @@ class LiveView:
             self.ended = why or "an error, see above"
             with self._lock:
                 waited_for = self._waited_for
-            if (
-                not waited_for
-            ):  # else the waiting cell publishes: a front end may drop what comes from outside a cell
+            # A front end may drop what comes from outside a cell: if one waits, it publishes.
+            if not waited_for:
                 self._publish()
 
     def _frame(self) -> None:

@@ -84,9 +84,7 @@ def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: b
     step.name = "enter the control group"
     for fd in groups:
         os.write(fd, b"0")
-    if (
-        "cgroup" in unshared
-    ):  # only now: the group that a process is in becomes the root of its cgroup namespace
+    if "cgroup" in unshared:  # only now: the group that one is in becomes the root of the new namespace
         step.name = "unshare the cgroup namespace"
         unshare(CLONE_NEWCGROUP)
     if request["hostname"] is not None:
