@@ -27,9 +27,7 @@ from kit.images.documents import Document
 from kit.images.errors import BadArchive, BadManifest, BadReference, BlobCorrupt, BlobMissing, UnknownImage
 
 NAME = "org.opencontainers.image.ref.name"  # annotations.md: the key under which index.json keeps a name
-_NAME = re.compile(
-    r"[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*)*"
-)
+_NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:@+/\[\]-]{0,511}")  # wide enough for every reference
 
 
 @contextmanager
