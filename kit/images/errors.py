@@ -56,6 +56,10 @@ class BlobCorrupt(ImageError, OSError):
     """The bytes are not what the digest or the size says: cut short, too long, or changed."""
 
 
+class StoreBusy(ImageError, BlockingIOError):
+    """Another program is writing to the store."""
+
+
 class LayerCorrupt(ImageError, OSError):
     """A layer that ends early, holds bytes after its end, or whose diff id is not the one promised."""
 

@@ -33,10 +33,11 @@ _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
 
 def parts(document: Document, key: str, where: object) -> list[Descriptor]:
     """The descriptors in the list under ``key``; raises :class:`BadManifest` where one is malformed."""
-    return [_descriptor(one, where) for one in documents.objects(document, key, where)]
+    return [descriptor_of(one, where) for one in documents.objects(document, key, where)]
 
 
-def _descriptor(document: Any, where: object) -> Descriptor:
+def descriptor_of(document: Any, where: object) -> Descriptor:
+    """The descriptor in a document; raises :class:`BadManifest`, which says in which."""
     try:
         return Descriptor.from_json(document)
     except ValueError as error:
@@ -137,7 +138,7 @@ class Image:
     @cached_property
     def config_descriptor(self) -> Descriptor:
         """Where the configuration is; raises :class:`BadManifest` for an artifact that is no image."""
-        found = _descriptor(self.manifest.get("config"), self.descriptor.digest)
+        found = descriptor_of(self.manifest.get("config"), self.descriptor.digest)
         if found.media_type not in CONFIGS:
             what = f"no image but an artifact, with a configuration of type {found.media_type}"
             raise BadManifest(what, self.descriptor.digest, "Only images can be run or unpacked.")
