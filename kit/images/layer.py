@@ -19,10 +19,9 @@ from kit.images.compression import CHUNK, Compression, compressor
 from kit.images.directory import diff, from_directory
 from kit.images.entry import Entry, Kind
 from kit.images.errors import ImageError
+from kit.images.tar import XATTR
 
-__all__ = ["MEDIA_TYPES", "XATTR", "Layer", "diff", "from_directory", "pack"]
-
-XATTR = "SCHILY.xattr."  # before an extended attribute's name, in a PAX record
+__all__ = ["MEDIA_TYPES", "Layer", "diff", "from_directory", "pack"]
 
 MEDIA_TYPES = {
     None: "application/vnd.oci.image.layer.v1.tar",
