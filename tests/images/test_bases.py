@@ -1,4 +1,4 @@
-"""Base images: each is laid out in a directory, made the root of a new mount namespace, and really run."""
+"""Base images: each is packed, unpacked, made the root of a new mount namespace, and really run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from kit.images import bases, hello
 from kit.images.elf import NotOnHost
+from kit.images.layer import pack
+from kit.images.unpack import unpack
 from kit.linux.spawn import run
 
 PROJECT = Path(__file__).parents[2]
@@ -20,20 +23,11 @@ needs_root = pytest.mark.needs("root")
 
 
 def lay_out(entries, root):
-    """The entries as files, over what is there; bases have files, directories and symbolic links only."""
-    for entry in entries:
-        path = root / entry.name
-        if entry.kind == "directory":
-            path.mkdir(exist_ok=True)
-        elif entry.kind == "symlink":
-            path.unlink(missing_ok=True)
-            path.symlink_to(entry.target)
-        else:
-            with entry.open() as source, path.open("wb") as target:
-                shutil.copyfileobj(source, target)
-            os.utime(path, (entry.mtime, entry.mtime))
-        if entry.kind != "symlink":
-            path.chmod(entry.mode)
+    """The entries packed as a layer, and that unpacked over what is there."""
+    with tempfile.TemporaryFile() as blob:
+        layer = pack(entries, blob, None)
+        blob.seek(0)
+        unpack(blob, root, form="flat", diff_id=layer.diff_id)
     return root
 
 
