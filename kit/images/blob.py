@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from kit.images.compression import CHUNK, Readable
 from kit.images.descriptor import Descriptor
 from kit.images.errors import BlobCorrupt, ImageError
 from kit.linux.errors import KernelError
@@ -58,6 +59,15 @@ def sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def measure(stream: Readable) -> tuple[str, int]:
+    """The digest and the size in bytes of all that a stream has left."""
+    hashed, size = hashlib.sha256(), 0
+    while data := stream.read(CHUNK):
+        hashed.update(data)
+        size += len(data)
+    return f"sha256:{hashed.hexdigest()}", size
 
 
 class Writer(io.RawIOBase):

@@ -19,16 +19,21 @@ Document = dict[str, Any]
 
 def parse(data: bytes, where: object) -> Document:
     """The JSON object in ``data``; raises :class:`BadManifest` where it is too long or no JSON object."""
+    document = parse_any(data, where)
+    if not isinstance(document, dict):
+        raise BadManifest(f"a JSON object is needed, and this is a {type(document).__name__}", where)
+    return document
+
+
+def parse_any(data: bytes, where: object) -> Any:
+    """The JSON value in ``data``; raises :class:`BadManifest` where it is too long or no JSON."""
     check_size(len(data), where)
     try:
-        document = json.loads(data)
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BadManifest(
             f"no readable JSON: {error}", where, "It was damaged or is something else: fetch it anew."
         ) from None
-    if not isinstance(document, dict):
-        raise BadManifest(f"a JSON object is needed, and this is a {type(document).__name__}", where)
-    return document
 
 
 def check_size(size: int, where: object) -> None:

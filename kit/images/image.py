@@ -170,14 +170,7 @@ class Image:
     @cached_property
     def diff_ids(self) -> list[str]:
         """The digest of each layer's tar, without compression."""
-        rootfs = self.config.get("rootfs")
-        found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-        if not isinstance(rootfs, dict) or rootfs.get("type") != "layers" or not isinstance(found, list):
-            raise BadManifest("a configuration without rootfs of the type 'layers'", self.id)
-        try:
-            return [check_digest(one) for one in found]
-        except ValueError as error:
-            raise BadManifest(f"in rootfs.diff_ids: {error}", self.id) from None
+        return diff_ids(self.config, self.id)
 
     def chain_ids(self) -> list[str]:
         """For each layer, what stands for it and all below it: two images that share one share the files."""
@@ -208,6 +201,18 @@ class Image:
             self.store.open(layer).close()
 
 
+def diff_ids(config: Document, where: object) -> list[str]:
+    """The diff ids that a configuration lists, lowest first; raises :class:`BadManifest`."""
+    rootfs = config.get("rootfs")
+    found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(rootfs, dict) or rootfs.get("type") != "layers" or not isinstance(found, list):
+        raise BadManifest("a configuration without rootfs of the type 'layers'", where)
+    try:
+        return [check_digest(one) for one in found]
+    except ValueError as error:
+        raise BadManifest(f"in rootfs.diff_ids: {error}", where) from None
+
+
 def write_image(store: Store, layers: Sequence[tuple[Descriptor, str]], config: Document) -> Descriptor:
     """Write a configuration and a manifest for ``layers``, lowest first, each with its diff id.
 
@@ -230,13 +235,17 @@ def write_image(store: Store, layers: Sequence[tuple[Descriptor, str]], config: 
     whole = {**Platform.here().to_json(), **config, "rootfs": rootfs}
     with store.writing():
         config_data = store.put(documents.encode(whole), OCI_CONFIG)
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": config_data.to_json(),
-            "layers": [
-                Descriptor(LAYERS[one.media_type], one.digest, one.size).to_json() for one, _ in layers
-            ],
-        }
-        found = store.put(documents.encode(manifest), OCI_MANIFEST)
+        found = write_manifest(store, [layer for layer, _ in layers], config_data)
     return Descriptor(found.media_type, found.digest, found.size, platform=Platform.from_json(whole))
+
+
+def write_manifest(store: Store, layers: Sequence[Descriptor], config: Descriptor) -> Descriptor:
+    """Write the manifest of an image whose parts are in the store, with OCI's media types."""
+    kept = [Descriptor(LAYERS[one.media_type], one.digest, one.size) for one in layers]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": Descriptor(OCI_CONFIG, config.digest, config.size).to_json(),
+        "layers": [one.to_json() for one in kept],
+    }
+    return store.put(documents.encode(manifest), OCI_MANIFEST)

@@ -142,9 +142,14 @@ class Store:
 
     def document(self, content: Descriptor | str) -> Document:
         """The blob as a parsed JSON object; raises as :meth:`open`, and :class:`BadManifest`."""
+        digest = content if isinstance(content, str) else content.digest
+        return documents.parse(self.read(content), digest)
+
+    def read(self, content: Descriptor | str) -> bytes:
+        """All of a blob that is short enough for a document; raises as :meth:`document`."""
         with self.open(content) as file:
             documents.check_size(file.size, file.digest)
-            return documents.parse(file.read(), file.digest)
+            return file.read()
 
     # Names
 
