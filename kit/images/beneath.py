@@ -5,14 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from kit.images.errors import HostileLayer
 from kit.images.remove import remove
 from kit.linux.errors import KernelError
-from kit.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from kit.linux.openat2 import (
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    openat2,
+)
 
 DEPTH = 256  # directories that a name in a layer may go down
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -42,7 +48,8 @@ class Beneath:
     ``made`` has the names that were made here, for each directory: a whiteout is for what was there before.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, below: Sequence[Path] = ()) -> None:
+        self.below = below
         self.root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.parent, self.path = -1, ""
         self.identity: Identity = (0, 0)
@@ -62,7 +69,7 @@ class Beneath:
         return openat2(self.root, path or ".", flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 
     def enter(self, parts: list[str]) -> None:
-        """Make ``parts`` the present ``parent``; what is missing on the way is made, 0755 and root's."""
+        """Make ``parts`` the present ``parent``. What is missing on the way is made, like it is ``below``."""
         path = "/".join(parts)
         if self.parent < 0 or path != self.path:
             self._leave()
@@ -79,11 +86,34 @@ class Beneath:
         parent = self._open_or_make(above)
         try:
             os.mkdir(name, 0o755, dir_fd=parent)  # EEXIST: it is a link that leads nowhere
-            os.chmod(name, 0o755, dir_fd=parent)  # whatever the umask says
+            mode, uid, gid = self._below(path)
+            if os.geteuid() == 0:
+                os.chown(name, uid, gid, dir_fd=parent)
+            os.chmod(name, mode, dir_fd=parent)  # whatever the umask says
             self.made.setdefault(identity(parent), set()).add(name)
         finally:
             os.close(parent)
         return self.open(path)
+
+    def _below(self, path: str) -> tuple[int, int, int]:
+        """Mode and owner of a directory in the layers below, topmost first; else 0755 and root's.
+
+        A directory that a layer only passes through would otherwise hide what the layers below say of it.
+        """
+        for layer in self.below:
+            root = os.open(layer, OPEN_DIRECTORY)
+            try:
+                fd = openat2(root, path, OPEN_DIRECTORY, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+            except KernelError as error:
+                if error.errno == errno.ENOENT:
+                    continue
+                break  # a whiteout, a file or a link: the directory is new
+            finally:
+                os.close(root)
+            status = os.fstat(fd)
+            os.close(fd)
+            return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+        return 0o755, 0, 0
 
     def note(self, name: str) -> None:
         """``name`` in the present directory was made here."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -52,18 +52,20 @@ def unpack(
     allow_devices: bool = False,
     limits: Limits = LIMITS,
     diff_id: str | None = None,
+    below: Sequence[Path] = (),
 ) -> Unpacked:
     """Unpack the layer in ``stream`` (tar, gzip or zstd, told by its first bytes) into ``directory``.
 
     ``form`` "overlay": the directory is for this layer alone, and whiteouts become what the overlay file
-    system has for them. "flat": the directory holds the layers below, and whiteouts remove. Owners are set as
-    root only; setuid and setgid bits of files are kept only together with the owner.
+    system has for them; ``below`` are the directories of the layers under it, topmost first. "flat": the
+    directory holds the layers below, and whiteouts remove. Owners are set as root only; setuid bits, setgid
+    bits and capabilities are kept only together with the owner.
 
     Raises HostileLayer, LayerCorrupt (damaged, or not of ``diff_id``), ImageError (the file system refuses).
     The directory then holds a part of the layer: remove it.
     """
     tar = Tar(decompressed(stream), limits)
-    beneath = Beneath(directory)
+    beneath = Beneath(directory, below)
     try:
         unpacker = _Unpacker(beneath, form == "overlay", allow_devices)
         for member in tar.members():
