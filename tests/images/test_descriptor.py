@@ -2,6 +2,8 @@ import pickle
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.images import documents
 from kit.images.descriptor import OCI_MANIFEST, Descriptor, Platform, check_digest, digest_of
@@ -93,3 +95,27 @@ def test_an_error_keeps_its_parts() -> None:
     error = pickle.loads(pickle.dumps(BadManifest("no JSON", "index.json", "Fetch it anew.")))
     assert isinstance(error, ImageError) and isinstance(error, ValueError)
     assert str(error) == "no JSON (index.json). Fetch it anew."
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.just(DIGEST)
+    | st.just(OCI_MANIFEST),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+KEYS = st.sampled_from(["mediaType", "digest", "size", "annotations", "platform"])
+
+
+@settings(max_examples=500, deadline=None, database=None)
+@given(st.dictionaries(KEYS, JSON).map(lambda change: GOOD | change) | JSON)
+def test_any_json_is_a_descriptor_or_is_refused(document: Any) -> None:
+    try:
+        descriptor = Descriptor.from_json(document)
+    except BadDescriptor:
+        return
+    assert Descriptor.from_json(descriptor.to_json()) == descriptor

@@ -282,7 +282,8 @@ ARCHIVES: dict[str, Transport] = {
 }
 
 
-@pytest.mark.needs("skopeo")
+# To read an OCI archive skopeo unpacks it with its owners, which are root's.
+@pytest.mark.needs("root", "skopeo")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", [ONE, TWO])
 def test_skopeo_reads_what_the_kit_saved(store: Store, tmp_path: Path, layout: Layout, name: str) -> None:
@@ -292,7 +293,7 @@ def test_skopeo_reads_what_the_kit_saved(store: Store, tmp_path: Path, layout: L
     assert content(Store(tmp_path / "theirs"), name)[1] == content(store, name)[1]
 
 
-@pytest.mark.needs("skopeo")
+@pytest.mark.needs("root", "skopeo")
 def test_skopeo_reads_the_new_docker_layout_as_oci_too(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "image.tar"
     file.write_bytes(saved(store, ONE, TWO))

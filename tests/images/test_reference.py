@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.images.descriptor import OCI_MANIFEST, digest_of
 from kit.images.errors import BadReference
@@ -81,3 +83,14 @@ def test_a_store_takes_every_reference(tmp_path: Path) -> None:
     for text in ("busybox", "[::1]:5000/a/b__c.d-e:V_1.-", f"a@{DIGEST}", "b:_"):
         store.tag(str(Reference.parse(text)), image)
     assert len(store.tags()) == 4
+
+
+@settings(max_examples=500, deadline=None, database=None)
+@given(st.one_of(st.text(), st.text("aA0.:/@-_[] é\n", max_size=30), st.just(DIGEST).map("a@".__add__)))
+def test_any_text_is_a_name_or_is_refused(text: str) -> None:
+    try:
+        reference = Reference.parse(text)
+    except BadReference:
+        return
+    assert Reference.parse(str(reference)) == reference
+    assert Reference.parse(reference.familiar()) == reference
