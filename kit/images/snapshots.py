@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -106,7 +107,7 @@ class Snapshots:
                     return
                 with suppress(FileNotFoundError):  # of a program that died over it
                     remove("fs", lock)
-                os.mkdir("fs", 0o755, dir_fd=lock)
+                _new_root(work / "fs", below)
                 with self.store.open(layer) as stream:
                     unpack(
                         stream,
@@ -151,6 +152,15 @@ class Snapshots:
             finally:
                 os.close(lock)
         return removed
+
+
+def _new_root(root: Path, below: list[Path]) -> None:
+    """Make a layer's root directory, like that of the layer below, which it would otherwise hide."""
+    root.mkdir()
+    status = below[0].stat() if below else None
+    if status and os.geteuid() == 0:
+        os.chown(root, status.st_uid, status.st_gid)
+    root.chmod(stat.S_IMODE(status.st_mode) if status else 0o755)  # whatever the umask says
 
 
 def _lock(directory: Path, how: int) -> int | None:

@@ -135,7 +135,10 @@ class _Unpacker:
             try:
                 if identity(fd) == known:
                     os.fchmod(fd, self._mode(member))
+                    self._attributes(fd, member)  # not before: what is made in it would inherit its ACL
                     os.utime(fd, ns=(member.mtime_ns, member.mtime_ns))
+            except OSError as error:
+                raise _refused(member, error) from error
             finally:
                 os.close(fd)
 
@@ -155,7 +158,6 @@ class _Unpacker:
     def _adopt(self, fd: int, path: str, member: Member) -> None:
         if self.own:
             os.fchown(fd, member.uid, member.gid)
-        self._attributes(fd, member)
         self.directories[identity(fd)] = (path, member)
 
     def _directory(self, name: str, member: Member) -> None:
@@ -239,9 +241,13 @@ def _write(fd: int, data: bytes) -> None:
 
 def _refused(member: Member, error: OSError) -> ImageError:
     """The kernel's answer to one member: the layer's doing, or else the file system's or a missing right."""
-    if member.kind == "hardlink" and error.errno == errno.ENOENT:
-        return HostileLayer(f"a hard link to {member.target!r}, which is not there", member.name)
+    if member.kind == "hardlink" and error.errno in (errno.ENOENT, errno.EPERM):
+        why = "is not there" if error.errno == errno.ENOENT else "is a directory"
+        return HostileLayer(f"a hard link to {member.target!r}, which {why}", member.name)
     what = f"the {member.kind} can't be made: {errno.errorcode.get(error.errno or 0)} ({error.strerror})"
     if error.errno in _ITS_DOING:
         return HostileLayer(what, member.name, "A name, or a link on the way to it, is one that can't be.")
-    return ImageError(what, member.name, "See whether there is space left, and the right to make such files.")
+    remedy = error.remedy if isinstance(error, KernelError) else ""
+    return ImageError(
+        what, member.name, remedy or "See whether there is space, and the right to do it there."
+    )

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,23 @@ def test_a_directory_only_passed_through_stays_as_it_is_below(store: Store) -> N
             assert above.stat().st_mode == below.stat().st_mode
             assert (above.stat().st_uid, above.stat().st_gid) == (below.stat().st_uid, below.stat().st_gid)
     assert tree(held.lower_dirs[0])["tmp"][0] == "0o41777"
+
+
+def test_so_does_the_root(store: Store) -> None:
+    before = os.umask(0o077)
+    try:
+        with Snapshots(store).hold(image(store, SECOND, FIRST)) as held:
+            assert [stat.S_IMODE(lower.stat().st_mode) for lower in held.lower_dirs] == [0o755, 0o755]
+        closed = hostile(store, tar_member("./", tarfile.DIRTYPE, mode=0o711))
+        layers = [(closed.layers[0], closed.diff_ids[0]), *layers_of(image(store, SECOND))]
+        with Snapshots(store).hold(Image.of(store, write_image(store, layers, {}))) as held:
+            assert [stat.S_IMODE(lower.stat().st_mode) for lower in held.lower_dirs] == [0o711, 0o711]
+    finally:
+        os.umask(before)
+
+
+def layers_of(image: Image) -> list[tuple[Descriptor, str]]:
+    return list(zip(image.layers, image.diff_ids, strict=True))
 
 
 @pytest.mark.needs("root")

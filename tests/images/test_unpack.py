@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -88,6 +89,19 @@ def test_fractions_of_a_second_and_long_names_of_both_dialects(root: Path) -> No
     flat(root, gnu, member("exact", pax_headers={"mtime": "1234567890.123456789"}))
     assert (root / "exact").stat().st_mtime_ns == 1234567890_123456789
     assert (root / "d" / ("n" * 200)).stat().st_mtime == 3
+
+
+@pytest.mark.needs("root")
+def test_a_directorys_default_acl_is_not_inherited(root: Path) -> None:
+    entries = ((0x01, 7), (0x02, 7), (0x04, 5), (0x10, 7), (0x20, 0))  # user::, user:9, group::, mask, other
+    acl = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, bits, 9 if tag == 2 else 0xFFFFFFFF) for tag, bits in entries
+    )
+    value = acl.decode("utf-8", "surrogateescape")
+    flat(root, directory("d", pax_headers={"SCHILY.xattr.system.posix_acl_default": value}), member("d/x"))
+    assert os.getxattr(root / "d", "system.posix_acl_default") == acl
+    assert os.listxattr(root / "d" / "x") == []
+    assert stat.S_IMODE((root / "d" / "x").stat().st_mode) == 0o644
 
 
 def test_what_is_missing_on_the_way_is_made_whatever_the_umask(root: Path) -> None:
