@@ -15,6 +15,7 @@ Compression = Literal["gzip", "zstd"]
 CHUNK = 1 << 18  # bytes handled at once
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_SQUEEZED = 1 << 15  # compressed bytes at once: what is left of them is copied for each gzip member
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header and trailer
 
 
@@ -77,7 +78,7 @@ class _Gunzip:
         """At most ``size`` bytes, b"" at the end. Raises :class:`LayerCorrupt`."""
         while True:
             if not self.pending:
-                self.pending = self.stream.read(CHUNK)
+                self.pending = self.stream.read(_SQUEEZED)
             if self.member.eof:
                 if not self.pending:
                     return b""
