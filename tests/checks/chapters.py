@@ -29,3 +29,17 @@ def solve(chapter: str, number: int, names: dict[str, Any]) -> None:
     cells = json.loads((COURSE / "solutions" / f"{chapter}.ipynb").read_text())["cells"]
     (cell,) = [cell for cell in cells if cell["id"] == f"{chapter[:2]}-{number}-solution"]
     exec(answer(source(cell)), names)
+
+
+def hints_end_with_the_manual_and_then_the_solution(ex: dict[str, Any]) -> None:
+    """What the hints of every exercise of a chapter must come to."""
+    for number in range(1, 9):
+        exercise = ex[f"ex{number}"]
+        for _ in exercise.hints:
+            hints = exercise.hint()
+        assert len(hints.given) >= 3 and not hints.solution
+        assert any(source in hints.given[-1] for source in ("man ", "docs.kernel.org"))
+        assert all("?" not in text or text.endswith("?") for text in hints.given[1:]), hints
+        solution = exercise.hint().solution
+        assert solution and "SOLUTION" not in solution
+        assert all(name in solution for name in exercise.answers)

@@ -13,7 +13,7 @@ from kit import checks
 from kit.cgroups import Cgroup, loads
 from kit.linux.spawn import DEVNULL
 
-from .chapters import exercises, solve
+from .chapters import exercises, hints_end_with_the_manual_and_then_the_solution, solve
 from .test_03_namespaces import TYPES, no
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(180)]
@@ -176,13 +176,4 @@ def test_who_suffers(ex: dict[str, Any]) -> None:
 
 
 def test_hints_end_with_the_manual_and_then_the_solution(ex: dict[str, Any]) -> None:
-    for number in range(1, 9):
-        exercise = ex[f"ex{number}"]
-        for _ in exercise.hints:
-            hints = exercise.hint()
-        assert len(hints.given) >= 3 and not hints.solution
-        assert any(source in hints.given[-1] for source in ("man ", "docs.kernel.org"))
-        assert all("?" not in text or text.endswith("?") for text in hints.given[1:]), hints
-        solution = exercise.hint().solution
-        assert solution and "SOLUTION" not in solution
-        assert all(name in solution for name in exercise.answers)
+    hints_end_with_the_manual_and_then_the_solution(ex)
