@@ -12,9 +12,6 @@ from kit.cgroups.errors import ControllerMissing, InternalProcesses, refused
 from kit.cgroups.files import FILES
 from kit.cgroups.translation import Source, Write, put
 
-THREADED = {"cpu", "cpuset", "pids"}
-"""Controllers that may be handed down by a group that holds processes; the others may not."""
-
 
 def source(name: str) -> Source:
     """Where a value is read: in v2 the file of that name."""

@@ -15,7 +15,6 @@ from kit.linux.libc import NR_CLONE3, call, libc, syscall
 
 # <linux/sched.h>
 CLONE_PARENT = 0x00008000
-CLONE_PIDFD = 0x00001000
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000

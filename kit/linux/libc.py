@@ -15,7 +15,6 @@ NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s
     os.uname().machine, -1
 )
 NR_PIDFD_SEND_SIGNAL = 424
-NR_PIDFD_OPEN = 434
 NR_CLONE3 = 435
 
 

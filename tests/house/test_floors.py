@@ -24,7 +24,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preflight": MECHANISM | {"namespaces", "cgroups"},
     "checks": MECHANISM | {"namespaces", "cgroups"},
     "lab": MECHANISM | {"namespaces", "cgroups", "checks", "preflight"},
-    "clean": MECHANISM,
 }
 TOP = {"__init__", "__main__", "cli"}  # the roof: may import every room, and no room imports it
 SEEN = {"matplotlib", "ipywidgets", "anywidget"}  # what only the lab may use

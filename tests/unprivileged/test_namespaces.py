@@ -45,6 +45,12 @@ def test_what_belongs_to_others_is_counted_not_shown() -> None:
     assert tree().unreadable > 0
 
 
+def test_the_remedy_in_the_error_is_what_helps() -> None:
+    with pytest.raises(KernelError, match=r"EPERM.*add 'user'"):
+        run("hostname", "uts", hostname="x")
+    assert run("hostname", "uts user", hostname="mine").check().stdout == "mine\n"
+
+
 def test_refusals_name_the_remedy() -> None:
     with pytest.raises(KernelError, match=r"EPERM.*add 'user'"):
         start("true", "uts")
