@@ -28,7 +28,7 @@ find_python() {
 
 packages=(busybox-static iproute2 iputils-ping util-linux)
 if [ "$purpose" = test ]; then
-    packages+=(git libatomic1 mount qemu-system-x86) # libatomic1: Playwright's driver links to it
+    packages+=(gcc git libatomic1 libc6-dev mount qemu-system-x86 qemu-user skopeo umoci) # libatomic1: Playwright's driver links to it
     # Ubuntu's chromium package only points to a snap, which a container or a root session can't use: see below.
     [ "$(os_release ID)" = ubuntu ] || packages+=(chromium)
 fi

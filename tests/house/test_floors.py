@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "owner": {"linux"},
     "namespaces": MECHANISM,
     "cgroups": MECHANISM,
+    "images": MECHANISM,
     "preflight": MECHANISM | {"namespaces", "cgroups"},
     "checks": MECHANISM | {"namespaces", "cgroups"},
     "lab": MECHANISM | {"namespaces", "cgroups", "checks", "preflight"},

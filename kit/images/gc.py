@@ -1,0 +1,66 @@
+"""Garbage collection: what no name leads to is removed. See the OCI image-spec, manifest.md, image-index.md.
+
+Untagging an image removes nothing, since others may share its layers. A collector follows every name to all
+that it leads to and removes the rest: mark and sweep, as languages do with memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kit.images.descriptor import INDEXES, MANIFESTS, Descriptor
+from kit.images.errors import StoreBusy
+from kit.images.image import descriptor_of, parts
+from kit.images.store import Store
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was removed, or would be: the blobs' digests, and the bytes of these and of unfinished ones."""
+
+    digests: tuple[str, ...]
+    size: int
+
+
+def collect(store: Store, in_use: Iterable[Descriptor] = (), dry_run: bool = False) -> Collected:
+    """Remove every blob that neither a name nor one of ``in_use`` leads to, and what killed writers left.
+
+    Raises :class:`StoreBusy`, and removes nothing, while a program holds :meth:`Store.writing` (other tools
+    than the kit hold nothing: don't collect while skopeo writes); :class:`BlobCorrupt`, :class:`BadManifest`
+    where an image is damaged, since nobody knows what it leads to.
+    """
+    try:
+        with store.collecting():
+            live = reachable(store, in_use)
+            garbage = [file for file in sorted(store.blobs.iterdir()) if f"sha256:{file.name}" not in live]
+            unfinished = list(store.unfinished.iterdir()) if store.unfinished.exists() else []
+            size = sum(file.stat().st_size for file in (*garbage, *unfinished))
+            for file in () if dry_run else (*garbage, *unfinished):
+                file.unlink()
+    except BlockingIOError:
+        raise StoreBusy(
+            "a program is writing images", store.directory, "Collect again when its pull or build has ended."
+        ) from None
+    return Collected(tuple(f"sha256:{file.name}" for file in garbage), size)
+
+
+def reachable(store: Store, in_use: Iterable[Descriptor] = ()) -> set[str]:
+    """The digests of all blobs that the entries of index.json, and ``in_use``, lead to; raises as above.
+
+    A part that is not there is passed over: an index lists images for machines that nobody has pulled.
+    """
+    waiting = [*in_use, *(descriptor_of(entry, store.directory) for entry in store.entries())]
+    live: set[str] = set()
+    while waiting:
+        found = waiting.pop()
+        if found.digest in live or not store.has(found.digest):
+            continue
+        live.add(found.digest)
+        if found.media_type in INDEXES | MANIFESTS:
+            document = store.document(found)
+            for key in ("manifests", "layers"):
+                waiting += parts(document, key, found.digest)
+            if "config" in document:
+                waiting.append(descriptor_of(document["config"], found.digest))
+    return live

@@ -1,0 +1,131 @@
+"""Making a layer: a tar archive that depends on nothing but what it holds. See the OCI image-spec's layer.md.
+
+The same entries give the same bytes: members are sorted, owners are numbers, and no clock is read. What
+ustar has no room for (long names, large numbers, extended attributes) stands in PAX records, see tar(5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kit.images.compression import CHUNK, Compression, compressor
+from kit.images.directory import diff, from_directory
+from kit.images.entry import Entry, Kind
+from kit.images.errors import ImageError
+from kit.images.tar import XATTR
+
+__all__ = ["MEDIA_TYPES", "Layer", "diff", "from_directory", "pack"]
+
+MEDIA_TYPES = {
+    None: "application/vnd.oci.image.layer.v1.tar",
+    "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
+    "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
+}
+_TYPES: dict[Kind, bytes] = {
+    "file": tarfile.REGTYPE,
+    "directory": tarfile.DIRTYPE,
+    "symlink": tarfile.SYMTYPE,
+    "hardlink": tarfile.LNKTYPE,
+    "char": tarfile.CHRTYPE,
+    "block": tarfile.BLKTYPE,
+    "fifo": tarfile.FIFOTYPE,
+}
+
+
+class Writable(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that was written: ``digest`` and ``size`` (bytes) of the blob, ``diff_id`` of the tar in it."""
+
+    media_type: str
+    digest: str
+    size: int
+    diff_id: str
+
+
+class _Output:
+    """Where the tar goes: hashed as it is, compressed, hashed again, written."""
+
+    def __init__(self, out: Writable, compression: Compression | None) -> None:
+        self.out, self.compressor = out, compressor(compression)
+        self.plain, self.blob = hashlib.sha256(), hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self.plain.update(data)
+        self._put(self.compressor.compress(data))
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            self.blob.update(data)
+            self.size += len(data)
+            self.out.write(data)
+
+    def finish(self) -> None:
+        self._put(self.compressor.flush())
+
+
+def _header(entry: Entry, size: int) -> bytes:
+    info = tarfile.TarInfo(entry.name)
+    info.type, info.mode, info.size, info.linkname = _TYPES[entry.kind], entry.mode, size, entry.target
+    info.uid, info.gid, info.mtime = entry.uid, entry.gid, entry.mtime
+    info.devmajor, info.devminor = entry.device or (0, 0)
+    info.pax_headers = {
+        XATTR + key: entry.xattrs[key].decode("utf-8", "surrogateescape") for key in sorted(entry.xattrs)
+    }
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _file(entry: Entry, output: _Output) -> None:
+    with entry.open() as content:
+        size = os.fstat(content.fileno()).st_size if entry.source else len(entry.data or b"")
+        output.write(_header(entry, size))
+        left = size
+        while left:
+            data = content.read(min(left, CHUNK))
+            if not data:
+                raise ImageError(
+                    "the file became shorter while it was packed",
+                    entry.source or entry.name,
+                    "Stop what writes to it, then pack again.",
+                )
+            left -= len(data)
+            output.write(data)
+    output.write(b"\0" * (-size % tarfile.BLOCKSIZE))
+
+
+def pack(entries: Iterable[Entry] | Path, out: Writable, compression: Compression | None = "gzip") -> Layer:
+    """Write the entries, or all that a directory holds, to ``out`` as a layer.
+
+    Directories come before what they hold, hard links after everything else. File contents are streamed.
+    Raises ImageError (a name given twice, a file that shrank), OSError for a source that can't be read.
+    """
+    output = _Output(out, compression)
+    members = list(from_directory(entries) if isinstance(entries, Path) else entries)
+    members.sort(key=lambda entry: (entry.kind == "hardlink", entry.name.split("/")))
+    twice, times = Counter(entry.name for entry in members).most_common(1)[0] if members else ("", 0)
+    if times > 1:
+        raise ImageError("two entries have the same name", twice, "Leave one of them out.")
+    for entry in members:
+        if entry.kind == "file":
+            _file(entry, output)
+        else:
+            output.write(_header(entry, 0))
+    output.write(b"\0" * (2 * tarfile.BLOCKSIZE))
+    output.finish()
+    return Layer(
+        MEDIA_TYPES[compression],
+        f"sha256:{output.blob.hexdigest()}",
+        output.size,
+        f"sha256:{output.plain.hexdigest()}",
+    )

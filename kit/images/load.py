@@ -1,0 +1,186 @@
+"""Images into the store, from other tools: the archives of `docker save`, old and new, OCI archives, layouts.
+
+The archive is read once, as a stream; each file in it becomes a blob, and no name in it ever becomes a path
+on this machine. What the images don't need of it is garbage (:mod:`kit.images.gc`).
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from kit.images import documents
+from kit.images.blob import Writer, measure
+from kit.images.compression import CHUNK, GZIP_MAGIC, ZSTD_MAGIC, decompressed
+from kit.images.descriptor import (
+    INDEXES,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    Descriptor,
+    check_digest,
+)
+from kit.images.errors import BadArchive, LayerCorrupt, NoSuchPlatform
+from kit.images.image import Image, descriptor_of, diff_ids, write_manifest
+from kit.images.reference import Reference
+from kit.images.save import CONTAINERD_NAME
+from kit.images.store import NAME, Store
+from kit.images.tar import Limits, Tar
+
+_LIMITS = Limits(entries=100_000)  # an image has about a hundred layers at most
+_LINKS = 8  # symbolic links to follow from one name
+_UNKNOWN = "application/octet-stream"
+_BLOBS = "blobs/sha256/"
+_HOSTILE = "It was made to do harm, or by a tool with a fault: don't use it."
+_AGAIN = "Have it saved or downloaded again."
+
+
+def load(store: Store, source: Path | BinaryIO, name: str = "") -> dict[str, Descriptor]:
+    """Load every image of an archive, or of an OCI layout in a directory; the names and what they stand for.
+
+    A ``name`` is given to the only image, in place of its own. Nothing is named unless all is well. Raises
+    :class:`BadArchive` for other content and for hostile members, :class:`BlobCorrupt`,
+    :class:`LayerCorrupt`, :class:`BadManifest`, and OSError where ``source`` can't be read.
+    """
+    if isinstance(source, Path) and not source.is_dir():
+        with source.open("rb") as file:
+            return load(store, file, name)
+    with store.writing():
+        files = _Files(store)
+        if isinstance(source, Path):
+            files.add_directory(source)
+        else:
+            files.add_tar(source)
+        if "index.json" in files.content:
+            found = list(_from_index(files))
+        elif "manifest.json" in files.content:
+            found = list(_from_manifest_json(files))
+        else:
+            raise BadArchive("neither index.json nor manifest.json is in it", remedy="It holds no image.")
+        named = _named(found, name)
+        for descriptor in named.values():
+            _check(store, descriptor)
+        for one, descriptor in named.items():
+            store.tag(one, descriptor)
+    return named
+
+
+def _named(found: list[tuple[str, Descriptor]], name: str) -> dict[str, Descriptor]:
+    if name:
+        images = {descriptor.digest: descriptor for _, descriptor in found}
+        if len(images) != 1:
+            raise BadArchive(f"one name, and {len(images)} images", name, "Load them by their own names.")
+        return {str(Reference.parse(name)): found[0][1]}
+    if not found or not all(own for own, _ in found):
+        raise BadArchive("an image in it has no name of its own", remedy="Load it with a name.")
+    return dict(found)
+
+
+def _check(store: Store, descriptor: Descriptor) -> None:
+    try:
+        Image.of(store, descriptor).check()
+    except NoSuchPlatform:  # an index for other machines may be kept, and saved again
+        if descriptor.media_type not in INDEXES:
+            raise
+
+
+class _Files:
+    """What the archive holds: names to blobs (their type unknown so far), and links to names."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.content: dict[str, Descriptor] = {}
+        self.links: dict[str, str] = {}
+
+    def add_tar(self, stream: BinaryIO) -> None:
+        """Keep every file of an archive, compressed or not; refuse members that reach out of it."""
+        archive = Tar(decompressed(stream), _LIMITS)
+        for member in archive.members():
+            if member.name.startswith("/") or ".." in member.name.split("/"):
+                raise BadArchive("a name that leads out of the archive", member.name, _HOSTILE)
+            name = posixpath.normpath(member.name)
+            if member.kind == "file":
+                with self.store.writer() as writer:
+                    archive.copy(member.size, writer.write)
+                    self._keep(name, writer, member.size)
+            elif member.kind == "symlink":  # as skopeo and older versions of Docker name a layer again
+                target = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.target))
+                if target.startswith(("/", "..")):
+                    raise BadArchive("a link that leads out of the archive", member.name, _HOSTILE)
+                self.links[name] = target
+            elif member.kind != "directory":
+                raise BadArchive(f"a {member.kind} has no place in an archive of images", name, _HOSTILE)
+
+    def add_directory(self, directory: Path) -> None:
+        """Keep the index and every blob of an OCI layout; symbolic links are refused."""
+        blobs = directory / "blobs" / "sha256"
+        for path in (directory / "index.json", *(sorted(blobs.iterdir()) if blobs.is_dir() else ())):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                raise BadArchive(
+                    f"no OCI layout: {error.strerror}", path, "It has index.json and blobs/sha256."
+                ) from None
+            with open(fd, "rb") as file, self.store.writer() as writer:
+                shutil.copyfileobj(file, writer, CHUNK)
+                self._keep(str(path.relative_to(directory)), writer, writer.tell())
+
+    def _keep(self, name: str, writer: Writer, size: int) -> None:
+        """End a blob; one whose name is a digest must have it."""
+        expected = None
+        if name.startswith(_BLOBS):
+            expected = Descriptor(_UNKNOWN, check_digest(f"sha256:{name.removeprefix(_BLOBS)}"), size)
+        digest, size = writer.commit(expected)
+        self.content[name] = Descriptor(_UNKNOWN, digest, size)
+
+    def find(self, name: object) -> Descriptor:
+        """The blob that manifest.json calls ``name``; raises :class:`BadArchive`."""
+        found = posixpath.normpath(name) if isinstance(name, str) else ""
+        for _ in range(_LINKS):
+            found = self.links.get(found, found)
+        if found not in self.content:
+            raise BadArchive(f"manifest.json names {name!r:.200}, which is not in the archive", "", _AGAIN)
+        return self.content[found]
+
+
+def _from_index(files: _Files) -> Iterator[tuple[str, Descriptor]]:
+    index = files.store.document(files.content["index.json"])
+    for entry in documents.objects(index, "manifests", "index.json"):
+        found = descriptor_of(entry, "index.json")
+        name = found.annotations.get(CONTAINERD_NAME) or found.annotations.get(NAME, "")
+        if ":" not in name and "/" not in name:  # a tag alone, as umoci writes it
+            name = ""
+        own = Descriptor(found.media_type, found.digest, found.size, platform=found.platform)
+        yield str(Reference.parse(name)) if name else "", own
+
+
+def _from_manifest_json(files: _Files) -> Iterator[tuple[str, Descriptor]]:
+    where = "manifest.json"
+    images = documents.parse_any(files.store.read(files.find(where)), where)
+    for entry in documents.objects({"images": images}, "images", where):
+        config = files.find(entry.get("Config"))
+        expected = diff_ids(files.store.document(config), config.digest)
+        names = entry.get("Layers") or []
+        tags = entry.get("RepoTags") or []
+        if not isinstance(names, list) or not isinstance(tags, list) or len(names) != len(expected):
+            raise BadArchive("Layers, RepoTags and the configuration don't fit together", where, _AGAIN)
+        layers = [_layer(files, name, diff_id) for name, diff_id in zip(names, expected, strict=True)]
+        image = write_manifest(files.store, layers, config)
+        for tag in tags or [""]:
+            yield str(Reference.parse(str(tag))) if tag else "", image
+
+
+def _layer(files: _Files, name: object, diff_id: str) -> Descriptor:
+    """A layer with the type that its first bytes tell; raises :class:`LayerCorrupt` for a wrong diff id."""
+    blob = files.find(name)
+    with files.store.open(blob) as file:
+        head = file.peek(len(ZSTD_MAGIC))
+        found, _ = measure(decompressed(file))
+    if found != diff_id:
+        raise LayerCorrupt(f"its diff id is {found}, and should be {diff_id}", name, _AGAIN)
+    kind = OCI_LAYER_GZIP if head.startswith(GZIP_MAGIC) else OCI_LAYER
+    return Descriptor(OCI_LAYER_ZSTD if head.startswith(ZSTD_MAGIC) else kind, blob.digest, blob.size)

@@ -1,0 +1,182 @@
+"""A directory for each layer, unpacked once and shared by all images and containers that stand on it.
+
+They lie in the store as ``snapshots/<chain id>/fs``. The chain id (OCI image-spec, config.md) stands for a
+layer and all the layers below it. An overlay takes the directories as its lower ones: see mount(8).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+
+from kit.images.beneath import OPEN_DIRECTORY
+from kit.images.blob import as_kernel_error
+from kit.images.descriptor import Descriptor, check_digest
+from kit.images.image import Image
+from kit.images.remove import remove
+from kit.images.store import Store
+from kit.images.unpack import unpack
+from kit.linux.libc import call, libc
+
+
+class Held:
+    """An image's snapshots, which nobody removes until this is closed or the program ends.
+
+    ``lower_dirs`` are their directories in an overlay's order, topmost first.
+    """
+
+    def __init__(self, lower_dirs: list[Path], locks: ExitStack) -> None:
+        self.lower_dirs = lower_dirs
+        self._locks = locks
+
+    def close(self) -> None:
+        """Let go of them."""
+        self._locks.close()
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Snapshots:
+    """The snapshots of a store; several programs may make, use and remove them at once.
+
+    The directory is for its owner alone: what is setuid in an image is not for the users of this machine.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.directory = store.directory / "snapshots"
+        with as_kernel_error("keep unpacked layers in", self.directory):
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+
+    def path(self, chain_id: str) -> Path:
+        """Where the snapshot is, or would be; raises :class:`BadDescriptor` for what is no digest."""
+        return self.directory / check_digest(chain_id).removeprefix("sha256:") / "fs"
+
+    def lower_dirs(self, chain: Sequence[str]) -> list[Path]:
+        """The directories of a chain (lowest first) in an overlay's order, topmost first."""
+        return [self.path(chain_id) for chain_id in reversed(chain)]
+
+    def hold(self, image: Image, allow_devices: bool = False) -> Held:
+        """The image's snapshots, for as long as they are needed; those that are missing are made.
+
+        Raises BlobMissing, BlobCorrupt, and as :func:`kit.images.unpack.unpack`; then what was begun is gone.
+        """
+        chain = image.chain_ids()
+        with ExitStack() as locks:
+            for number, (layer, diff_id) in enumerate(zip(image.layers, image.diff_ids, strict=True)):
+                below = self.lower_dirs(chain[:number])
+                lock = self._hold(chain[number], layer, diff_id, below, allow_devices)
+                locks.callback(os.close, lock)
+            return Held(self.lower_dirs(chain), locks.pop_all())
+
+    def _hold(
+        self, chain_id: str, layer: Descriptor, diff_id: str, below: list[Path], allow_devices: bool
+    ) -> int:
+        place = self.path(chain_id).parent
+        while True:
+            lock = _lock(place, fcntl.LOCK_SH)
+            if lock is not None:
+                return lock
+            self._make(place, layer, diff_id, below, allow_devices)
+
+    def _make(
+        self, place: Path, layer: Descriptor, diff_id: str, below: list[Path], allow_devices: bool
+    ) -> None:
+        """Unpack under a temporary name and rename, unless another program has done so meanwhile."""
+        work = place.with_name(f".{place.name}")
+        with as_kernel_error("unpack a layer in", work):
+            work.mkdir(mode=0o700, exist_ok=True)
+            lock = _lock(work, fcntl.LOCK_EX)
+            if lock is None:
+                return
+            try:
+                if place.exists():
+                    self._remove(work.name)
+                    return
+                with suppress(FileNotFoundError):  # of a program that died over it
+                    remove("fs", lock)
+                _new_root(work / "fs", below)
+                with self.store.open(layer) as stream:
+                    unpack(
+                        stream,
+                        work / "fs",
+                        form="overlay",
+                        diff_id=diff_id,
+                        below=below,
+                        allow_devices=allow_devices,
+                    )
+                call(libc.syncfs, lock)  # so that after a power cut it is there whole or not at all
+                work.rename(place)
+            except BaseException:
+                self._remove(work.name)
+                raise
+            finally:
+                os.close(lock)
+
+    def _remove(self, name: str) -> None:
+        fd = os.open(self.directory, OPEN_DIRECTORY)
+        try:
+            remove(name, fd)
+        finally:
+            os.close(fd)
+
+    def remove_unused(self, keep: Iterable[str] = ()) -> list[str]:
+        """Remove all snapshots but those of the chain ids in ``keep`` and those that are held.
+
+        Returns the chain ids of what was removed; what dead programs left unfinished goes too.
+        """
+        kept = {self.path(chain_id).parent.name for chain_id in keep}
+        removed = []
+        for name in sorted(set(os.listdir(self.directory)) - kept):
+            place = self.directory / name
+            lock = _lock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock is None:
+                continue
+            try:
+                if not name.startswith("."):
+                    removed.append(f"sha256:{name}")
+                    place = place.rename(self.directory / f".{secrets.token_hex(8)}")  # gone at once
+                self._remove(place.name)
+            finally:
+                os.close(lock)
+        return removed
+
+
+def _new_root(root: Path, below: list[Path]) -> None:
+    """Make a layer's root directory, like that of the layer below, which it would otherwise hide."""
+    root.mkdir()
+    status = below[0].stat() if below else None
+    if status and os.geteuid() == 0:
+        os.chown(root, status.st_uid, status.st_gid)
+    root.chmod(stat.S_IMODE(status.st_mode) if status else 0o755)  # whatever the umask says
+
+
+def _lock(directory: Path, how: int) -> int | None:
+    """Hold flock(2) on a directory; None where it isn't there (any more), or others' hold forbids it."""
+    try:
+        fd = os.open(directory, OPEN_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, how)
+        if os.path.samestat(os.fstat(fd), os.stat(directory)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):  # held, or renamed while we waited
+        pass
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None

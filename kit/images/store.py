@@ -1,0 +1,243 @@
+"""The content store: blobs by digest, and names for them. See the OCI image-spec, image-layout.md.
+
+    oci-layout                 says that the directory is one
+    index.json                 the names, each with the descriptor that it stands for
+    blobs/sha256/<hex>         every manifest, configuration and layer, named by the digest of its bytes
+    .writing/                  what is not whole yet
+
+So skopeo, umoci, buildah and the kit read the same directory. A blob is written to a temporary name, brought
+to the disk (fsync) and renamed, so that after a power cut it is there whole or not at all. Several programs
+may use a store at once: see :meth:`Store.writing`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kit.images import documents
+from kit.images.blob import Reader, Writer, as_kernel_error, new_file, sync_directory
+from kit.images.descriptor import OCI_INDEX, Descriptor, check_digest
+from kit.images.documents import Document
+from kit.images.errors import BadArchive, BadManifest, BadReference, BlobCorrupt, BlobMissing, UnknownImage
+
+NAME = "org.opencontainers.image.ref.name"  # annotations.md: the key under which index.json keeps a name
+_NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:@+/\[\]-]{0,511}")  # wide enough for every reference
+
+
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    """Hold flock(2) on a directory; the kernel lets go of it when the program dies, whatever the cause."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how)
+        yield
+    finally:
+        os.close(fd)
+
+
+class Store:
+    """The store in the directory ``path``, made where there is nothing yet.
+
+    Raises :class:`BadArchive` where the directory holds something else, :class:`KernelError` where it can't
+    be made.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.directory = Path(path)
+        self.blobs = self.directory / "blobs" / "sha256"
+        self._index = self.directory / "index.json"
+        self.unfinished = self.directory / ".writing"
+        with as_kernel_error("keep images in", self.directory):
+            self._begin()
+
+    def _begin(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        marker = self.directory / "oci-layout"
+        if not marker.exists():
+            if any(not name.startswith(".") for name in os.listdir(self.directory)) and not marker.exists():
+                raise BadArchive(
+                    "the directory holds something that is no image layout",
+                    self.directory,
+                    "Name an empty one.",
+                )
+            self._replace(marker, documents.encode({"imageLayoutVersion": "1.0.0"}))
+        version = documents.parse(marker.read_bytes(), marker).get("imageLayoutVersion")
+        if version != "1.0.0":
+            raise BadArchive(f"image layout {version!r} is not known, 1.0.0 is", marker)
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        if not self._index.exists():
+            self._change(lambda entries: entries)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.directory)!r})"
+
+    # Content
+
+    def path(self, digest: str) -> Path:
+        """Where the blob ``digest`` lies, or would; raises :class:`BadDescriptor` for what is no digest."""
+        return self.blobs / check_digest(digest).removeprefix("sha256:")
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is there; its bytes are verified when it is read."""
+        return self.path(digest).exists()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold garbage collection off while the block runs: hold it from the first blob to the name.
+
+        A blob that no name leads to yet is garbage to a collector. Any number of writers may hold this at
+        once, in any number of programs; each waits while a collector is at work.
+        """
+        with _locked(self.blobs, fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Hold every writer off; raises BlockingIOError at once where one is at work."""
+        with _locked(self.blobs, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def writer(self) -> Iterator[Writer]:
+        """A file to write a new blob to; without its ``commit`` nothing stays."""
+        with self.writing(), Writer(self.unfinished, self.blobs) as writer:
+            yield writer
+
+    def put(self, data: bytes, media_type: str) -> Descriptor:
+        """Keep ``data``; a blob that is there already is written again, which heals a damaged one."""
+        with self.writer() as writer:
+            writer.write(data)
+            digest, size = writer.commit()
+        return Descriptor(media_type, digest, size)
+
+    def open(self, content: Descriptor | str) -> Reader:
+        """The blob as a file whose bytes are verified as they are read.
+
+        Raises :class:`BlobMissing`, or :class:`BlobCorrupt` where its size is not the descriptor's; reading
+        raises BlobCorrupt in place of the last bytes where the digest is not that of all of them.
+        """
+        digest = content if isinstance(content, str) else content.digest
+        try:
+            file = self.path(digest).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobMissing(
+                f"the store {self.directory} has no blob {digest}",
+                remedy="Load, pull or build the image again.",
+            ) from None
+        size = os.fstat(file.fileno()).st_size
+        if isinstance(content, Descriptor) and size != content.size:
+            file.close()
+            raise BlobCorrupt(
+                f"the blob {digest} has {size:,} bytes and should have {content.size:,}",
+                self.path(digest),
+                "Load, pull or build the image again.",
+            )
+        return Reader(file, digest, size)
+
+    def document(self, content: Descriptor | str) -> Document:
+        """The blob as a parsed JSON object; raises as :meth:`open`, and :class:`BadManifest`."""
+        digest = content if isinstance(content, str) else content.digest
+        return documents.parse(self.read(content), digest)
+
+    def read(self, content: Descriptor | str) -> bytes:
+        """All of a blob that is short enough for a document; raises as :meth:`document`."""
+        with self.open(content) as file:
+            documents.check_size(file.size, file.digest)
+            return file.read()
+
+    # Names
+
+    def _replace(self, file: Path, data: bytes) -> None:
+        """Give ``file`` new content, all of it or, after a power cut, none."""
+        with as_kernel_error("write", file):
+            new, temporary = new_file(self.unfinished)
+            try:
+                with new:
+                    new.write(data)
+                    new.flush()
+                    os.fsync(new.fileno())
+                os.replace(temporary, file)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+            sync_directory(file.parent)
+
+    def entries(self) -> list[Document]:
+        """The descriptors in index.json as JSON objects; some, written by other tools, may have no name."""
+        try:
+            with self._index.open("rb") as file:
+                documents.check_size(os.fstat(file.fileno()).st_size, self._index)
+                return documents.objects(documents.parse(file.read(), self._index), "manifests", self._index)
+        except FileNotFoundError:
+            return []
+
+    def _change(self, change: Callable[[list[Document]], list[Document]]) -> None:
+        with _locked(self.directory, fcntl.LOCK_EX):
+            index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": change(self.entries())}
+            data = documents.encode(index)
+            documents.check_size(len(data), self._index)
+            self._replace(self._index, data)
+
+    def tag(self, name: str, descriptor: Descriptor) -> None:
+        """Let ``name`` stand for ``descriptor``, whatever it stood for before.
+
+        Raises :class:`BadReference` for a name that no layout may hold, :class:`BlobMissing`.
+        """
+        if not _NAME.fullmatch(name):
+            raise BadReference(f"{name!r} can't be a name in an image layout", self.directory)
+        annotations = {**descriptor.annotations, NAME: name}
+        entry = {**descriptor.to_json(), "annotations": annotations}
+        with self.writing():
+            self.open(descriptor).close()
+            self._change(lambda entries: [*(one for one in entries if _name(one) != name), entry])
+
+    def untag(self, name: str) -> None:
+        """Take the name away; what it stood for stays until it is collected. Raises :class:`UnknownImage`."""
+
+        def without(entries: list[Document]) -> list[Document]:
+            rest = [one for one in entries if _name(one) != name]
+            if len(rest) == len(entries):
+                raise self._unknown(name, entries)
+            return rest
+
+        self._change(without)
+
+    def resolve(self, name: str) -> Descriptor:
+        """What the name stands for; raises :class:`UnknownImage`, :class:`BadManifest`."""
+        entries = self.entries()
+        for entry in entries:
+            if _name(entry) == name:
+                return _descriptor(entry, self._index)
+        raise self._unknown(name, entries)
+
+    def tags(self) -> dict[str, Descriptor]:
+        """Every name and what it stands for, in the order of the names."""
+        entries = {_name(one): one for one in reversed(self.entries())}
+        return {name: _descriptor(entries[name], self._index) for name in sorted(entries) if name}
+
+    def _unknown(self, name: str, entries: list[Document]) -> UnknownImage:
+        close = difflib.get_close_matches(name, [_name(one) for one in entries if _name(one)], n=3)
+        hint = f"Did you mean {' or '.join(close)}?" if close else "tags() lists what there is."
+        return UnknownImage(f"the store {self.directory} has no image {name!r}", remedy=hint)
+
+
+def _name(entry: Document) -> str:
+    annotations = entry.get("annotations")
+    name = annotations.get(NAME, "") if isinstance(annotations, dict) else ""
+    return name if isinstance(name, str) else ""
+
+
+def _descriptor(entry: Document, where: Path) -> Descriptor:
+    """An entry of index.json without the name, which is not the image's but the store's."""
+    try:
+        found = Descriptor.from_json(entry)
+    except ValueError as error:
+        raise BadManifest(str(error), where) from None
+    rest = {key: value for key, value in found.annotations.items() if key != NAME}
+    return Descriptor(found.media_type, found.digest, found.size, rest, found.platform)

@@ -1,0 +1,222 @@
+"""Reading a tar archive as a stream, member by member, and trusting nothing in it. See tar(5), pax(1).
+
+:mod:`tarfile` decodes each 512-byte header; the walk from header to header is here, because a layer must be
+read to its very end, refused where it is cut short or goes on after its end, and never held in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from kit.images.compression import CHUNK, Readable
+from kit.images.entry import Kind
+from kit.images.errors import HostileLayer, LayerCorrupt
+
+BLOCK = tarfile.BLOCKSIZE
+NOBODY = (1 << 32) - 1  # to chown(2) this number means: leave it
+MAX_RECORDS = 1 << 20  # bytes of PAX records or of a long name that one member may have
+XATTR = "SCHILY.xattr."  # before an extended attribute's name, in a PAX record
+_AGAIN = "Fetch the layer again, or have it built again."
+_KINDS: dict[bytes, Kind] = {
+    tarfile.REGTYPE: "file",
+    tarfile.AREGTYPE: "file",
+    tarfile.CONTTYPE: "file",
+    tarfile.DIRTYPE: "directory",
+    tarfile.SYMTYPE: "symlink",
+    tarfile.LNKTYPE: "hardlink",
+    tarfile.CHRTYPE: "char",
+    tarfile.BLKTYPE: "block",
+    tarfile.FIFOTYPE: "fifo",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a layer may hold: ``size`` in bytes, unpacked, and the number of ``entries``."""
+
+    size: int = 32 << 30
+    entries: int = 1_000_000
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member, its name and target as the archive has them, unchecked. ``mtime_ns`` is in nanoseconds."""
+
+    name: str
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    target: str
+    device: tuple[int, int]
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+
+
+class Tar:
+    """A stream of tar bytes. ``digest()`` is of all of it, which is the diff id once the walk has ended."""
+
+    def __init__(self, stream: Readable, limits: Limits) -> None:
+        self.stream, self.limits = stream, limits
+        self.size = self.entries = 0
+        self.left = 0  # bytes of the present member's content and padding that were not read yet
+        self._hash = hashlib.sha256()
+        self._read = b""
+        self._at = 0  # how much of what was read has been taken
+
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def _fill(self) -> bool:
+        self._read, self._at = self.stream.read(CHUNK), 0
+        self._hash.update(self._read)
+        self.size += len(self._read)
+        if self.size > self.limits.size:
+            raise HostileLayer(
+                f"the layer unpacks to more than {self.limits.size} bytes",
+                remedy="If you trust its maker, allow more with Limits(size=...).",
+            )
+        return bool(self._read)
+
+    def _take(self, most: int) -> bytes:
+        """From 1 to ``most`` bytes; b"" at the end of the stream."""
+        if self._at == len(self._read) and not self._fill():
+            return b""
+        taken = self._read[self._at : self._at + most]
+        self._at += len(taken)
+        return taken
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._take(size)
+        while len(data) < size:
+            more = self._take(size - len(data))
+            if not more:
+                raise LayerCorrupt("the tar archive ends early", remedy=_AGAIN)
+            data += more
+        return data
+
+    def copy(self, size: int, write: Callable[[bytes], object]) -> None:
+        """Hand the present member's content on in pieces."""
+        while size:
+            data = self._take(size)
+            if not data:
+                raise LayerCorrupt("the tar archive ends early", remedy=_AGAIN)
+            write(data)
+            size -= len(data)
+            self.left -= len(data)
+
+    def _skip(self) -> None:
+        self.copy(self.left, len)
+
+    def _records(self, size: int, what: str) -> bytes:
+        if size > MAX_RECORDS:
+            raise HostileLayer(f"{what} of {size} bytes; at most {MAX_RECORDS} are taken")
+        return self._exactly(size + -size % BLOCK)[:size]
+
+    def members(self) -> Iterator[Member]:
+        """Every member in turn; content that was not copied meanwhile is passed over.
+
+        Raises LayerCorrupt where the archive is cut short, damaged or goes on after its end, HostileLayer
+        where it is over the limits.
+        """
+        own: dict[str, bytes] = {}
+        long: dict[bytes, str] = {}
+        while (block := self._exactly(BLOCK)).strip(b"\0"):
+            try:
+                info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            except tarfile.HeaderError as error:
+                raise LayerCorrupt(f"no tar header where one must be: {error}", remedy=_AGAIN) from None
+            if info.type == tarfile.XHDTYPE:
+                own = pax_records(self._records(info.size, "PAX records"))
+            elif info.type == tarfile.XGLTYPE:
+                if others := pax_records(self._records(info.size, "PAX records")).keys() - {"comment"}:
+                    raise LayerCorrupt(
+                        f"PAX records for all members ({', '.join(sorted(others))}) are not taken"
+                    )
+            elif info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+                long[info.type] = _text(self._records(info.size, "a long name").rstrip(b"\0"))
+            else:
+                member = _member(info, own, long)
+                self.entries += 1
+                if self.entries > self.limits.entries:
+                    raise HostileLayer(
+                        f"the layer has more than {self.limits.entries} entries",
+                        remedy="If you trust its maker, allow more with Limits(entries=...).",
+                    )
+                self.left = member.size + -member.size % BLOCK
+                yield member
+                self._skip()
+                own, long = {}, {}
+        while data := self._take(CHUNK):
+            if data.strip(b"\0"):
+                raise LayerCorrupt("bytes follow the end of the tar archive", remedy=_AGAIN)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def pax_records(data: bytes) -> dict[str, bytes]:
+    """The "LENGTH KEY=VALUE\\n" records of a PAX header, see pax(1). Raises LayerCorrupt."""
+    records = {}
+    while data:
+        digits, space, _ = data[:20].partition(b" ")
+        length = int(digits) if space and digits.isdigit() else 0
+        key, equals, value = data[len(digits) + 1 : length].partition(b"=")
+        if not (key and equals and value.endswith(b"\n") and length <= len(data)):
+            raise LayerCorrupt(f"no PAX record: {data[:40]!r}", remedy=_AGAIN)
+        records[_text(key)] = value[:-1]
+        data = data[length:]
+    return records
+
+
+def _number(records: dict[str, bytes], key: str, default: int) -> int:
+    if key not in records:
+        return default
+    if not records[key].isdigit() or len(records[key]) > 20:
+        raise LayerCorrupt(f"PAX record {key} is no number: {records[key][:40]!r}", remedy=_AGAIN)
+    return int(records[key])
+
+
+def _nanoseconds(value: bytes) -> int:
+    if not (parts := re.fullmatch(rb"(-?)(\d{1,12})(?:\.(\d*))?", value)):
+        raise LayerCorrupt(f"PAX record mtime is no time: {value[:40]!r}", remedy=_AGAIN)
+    sign, seconds, fraction = parts.groups(b"")
+    return (-1 if sign else 1) * int(seconds + fraction[:9].ljust(9, b"0"))
+
+
+def _member(info: tarfile.TarInfo, records: dict[str, bytes], long: dict[bytes, str]) -> Member:
+    name = _text(records["path"]) if "path" in records else long.get(tarfile.GNUTYPE_LONGNAME, info.name)
+    target = long.get(tarfile.GNUTYPE_LONGLINK, info.linkname)
+    if "linkpath" in records:
+        target = _text(records["linkpath"])
+    kind = _KINDS.get(info.type)
+    if kind is None or any(key.startswith("GNU.sparse.") for key in records):
+        raise LayerCorrupt(
+            f"a member of type {info.type!r} (sparse, or of one maker only) has no place in a layer", name
+        )
+    size = _number(records, "size", info.size)
+    uid, gid = _number(records, "uid", info.uid), _number(records, "gid", info.gid)
+    if size < 0 or not (0 <= uid < NOBODY and 0 <= gid < NOBODY):
+        raise LayerCorrupt(f"size {size}, owner {uid}:{gid}: not numbers that the kernel has", name, _AGAIN)
+    xattrs = {key.removeprefix(XATTR): value for key, value in records.items() if key.startswith(XATTR)}
+    return Member(
+        name,
+        kind,
+        info.mode & 0o7777,
+        uid,
+        gid,
+        size if kind == "file" else 0,
+        _nanoseconds(records["mtime"]) if "mtime" in records else int(info.mtime) * 1_000_000_000,
+        target,
+        (info.devmajor, info.devminor),
+        xattrs,
+    )
