@@ -28,7 +28,8 @@ find_python() {
 
 packages=(busybox-static iproute2 iputils-ping util-linux)
 if [ "$purpose" = test ]; then
-    packages+=(gcc git libatomic1 libc6-dev mount qemu-system-x86 qemu-user skopeo umoci) # libatomic1: Playwright's driver links to it
+    packages+=(gcc git libatomic1 libc6-dev mount qemu-system-x86 qemu-user) # libatomic1: Playwright's driver links to it
+    packages+=(buildah crun podman skopeo umoci)                              # they read the kit's images, and it reads theirs
     # Ubuntu's chromium package only points to a snap, which a container or a root session can't use: see below.
     [ "$(os_release ID)" = ubuntu ] || packages+=(chromium)
 fi

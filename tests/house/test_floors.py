@@ -23,9 +23,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cgroups": MECHANISM,
     "images": MECHANISM,
     "preflight": MECHANISM | {"namespaces", "cgroups"},
-    "checks": MECHANISM | {"namespaces", "cgroups"},
-    "lab": MECHANISM | {"namespaces", "cgroups", "checks", "preflight"},
+    "checks": MECHANISM | {"namespaces", "cgroups", "images"},
+    "lab": MECHANISM | {"namespaces", "cgroups", "images", "checks", "preflight"},
 }
+# A room within a room that stands higher than the rest of it: a build runs programs, an image does not.
+UPSTAIRS = {"kit.images.build": {"namespaces", "cgroups"}}
 TOP = {"__init__", "__main__", "cli"}  # the roof: may import every room, and no room imports it
 SEEN = {"matplotlib", "ipywidgets", "anywidget"}  # what only the lab may use
 HEAVY = SEEN | {"pyroute2", "psutil", "IPython", "numpy", "jupyter_client", "nbformat", "traitlets"}
@@ -89,9 +91,15 @@ def test_no_room_imports_upwards() -> None:
         here = room(module)
         if here in TOP:
             continue
+        upstairs = next((place for place in UPSTAIRS if f"{module}.".startswith(f"{place}.")), "")
+        allowed = MAY_IMPORT[here] | {here} | UPSTAIRS.get(upstairs, set())
         for name in imports(module):
-            if name.split(".")[0] == "kit" and room(name) not in MAY_IMPORT[here] | {here}:
+            if name.split(".")[0] == "kit" and room(name) not in allowed:
                 wrong.append(f"{module} imports {name}")
+            if not upstairs and any(
+                f"{name}.".startswith(f"{place}.") for place in UPSTAIRS if place.split(".")[1] == here
+            ):
+                wrong.append(f"{module} imports {name}, which stands above it")
     assert wrong == []
 
 
@@ -130,7 +138,7 @@ def test_nobody_uses_pyplot() -> None:
 def test_a_file_is_read_in_one_sitting() -> None:
     lines = {module: len(file.read_text().splitlines()) for module, file in MODULES.items()}
     assert {module: count for module, count in lines.items() if count > 350} == {}
-    assert sum(lines.values()) < 12_000
+    assert sum(lines.values()) < 16_000
 
 
 def python(*arguments: str) -> str:
