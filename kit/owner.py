@@ -231,13 +231,24 @@ def release(owned: Owned) -> None:
         _journal.forget(owned)
 
 
+def scratch(name: str) -> Path:
+    """A new temporary directory of this program, readable for its user alone, and removed at its end."""
+    owned = Owned(
+        "directory", os.path.join(tempfile.gettempdir(), f"{prefix()}-{name}-{secrets.token_hex(3)}")
+    )
+    journal().add(owned)
+    os.mkdir(owned.path, 0o700)
+    return Path(owned.path)
+
+
 @contextmanager
 def directory(name: str) -> Iterator[Path]:
     """A temporary directory of this program, removed at the end; what is mounted below is unmounted first."""
-    path = os.path.join(tempfile.gettempdir(), f"{prefix()}-{name}-{secrets.token_hex(3)}")
-    with owns("directory", path):
-        os.mkdir(path, 0o700)
-        yield Path(path)
+    path = scratch(name)
+    try:
+        yield path
+    finally:
+        release(Owned("directory", str(path)))
 
 
 @contextmanager

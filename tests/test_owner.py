@@ -122,6 +122,19 @@ def test_what_the_kit_did_not_make_stands(tmp_path):
 
 
 @needs_root
+def test_a_scratch_directory_lasts_as_long_as_its_program(tmp_path):
+    code = "from kit import owner; path = owner.scratch('work'); (path / 'file').touch(); print(path)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "-work-" in ended.stdout and not os.path.exists(ended.stdout.strip())
+    killed = subprocess.run(
+        [sys.executable, "-c", f"{code}; import os; os.abort()"], capture_output=True, text=True
+    )
+    path = killed.stdout.strip() or next(o.path for o in owner.leftovers() if "-work-" in o.path)
+    assert path in {o.path for o in owner.leftovers()}
+    owner.clean()
+    assert not os.path.exists(path)
+
+
 def test_a_directory_is_never_emptied_through_a_mount(tmp_path):
     (tmp_path / "precious").write_text("keep me")
     with owner.directory("mounted") as path:
