@@ -59,9 +59,9 @@ def _set_user(request: Request, privileged: bool) -> None:
     if user is None:
         return
     uid, gid = user
-    if privileged:
+    if privileged or request["groups"]:
         try:
-            os.setgroups([])
+            os.setgroups(request["groups"])
         except PermissionError:
             if "user" not in request["join"]:
                 raise

@@ -116,6 +116,7 @@ def start(
     uid_map: Sequence[tuple[int, int, int]] | None = None,
     gid_map: Sequence[tuple[int, int, int]] | None = None,
     user: tuple[int, int] | None = None,
+    groups: Iterable[int] = (),
     cgroups: Iterable[str] = (),
     drop_capabilities: Iterable[str] = (),
     no_new_privs: bool = False,
@@ -131,19 +132,21 @@ def start(
     pid or the /proc path of one to enter. ``hostname`` and ``loopback`` (switch on ``lo``) act inside. In a
     new mount namespace all is made private; then come ``mounts`` in order, pivot_root to ``root``, and the
     mounts marked ``after_pivot``. ``uid_map`` and ``gid_map`` hold (inside, outside, count), by default root
-    inside for the caller's own id; ``user`` is the (uid, gid) to run as. ``cgroups`` are directories of
-    groups to enter; ``time_offsets`` maps "monotonic" and "boottime" to seconds. ``seccomp`` is a filter
+    inside for the caller's own id; ``user`` is the (uid, gid) to run as, with ``groups`` (gids) as its
+    supplementary groups. ``cgroups`` are directories of control groups to enter; ``time_offsets`` maps "monotonic" and "boottime" to seconds. ``seccomp`` is a filter
     program (see :mod:`kit.linux.seccomp`). ``stdin``, ``stdout``, ``stderr``: PIPE, DEVNULL, a descriptor, or
     None to inherit the program's own.
 
     Raises :class:`KernelError` naming the step that failed, with nothing left behind; ValueError for a name
     that isn't known, or what no call can take.
     """
-    unshare, dropped = list(unshare), list(drop_capabilities)
+    unshare, dropped, groups = list(unshare), list(drop_capabilities), [int(gid) for gid in groups]
     _check(argv, unshare, join or {})
     joined = dict(join or {})
     if time_offsets and "time" not in unshare:
         raise ValueError("time_offsets shift the clocks of a new time namespace: add 'time' to unshare")
+    if groups and user is None:
+        raise ValueError("groups go with a user: say which")
     if bad := [name for name in env or () if "=" in name or not name]:
         raise ValueError(f"{bad[0]!r} can't name an environment variable: see environ(7)")
     for name in dropped:
@@ -161,6 +164,7 @@ def start(
         "uid_map": _ranges("uid_map", uid_map or [(0, os.geteuid(), 1)]),
         "gid_map": _ranges("gid_map", gid_map or [(0, os.getegid(), 1)]),
         "user": _user(user),
+        "groups": groups,
         "cgroups": [_text(directory) for directory in cgroups],
         "drop_capabilities": dropped,
         "no_new_privs": no_new_privs,

@@ -172,6 +172,14 @@ def test_user_and_no_new_privs():
     assert seen == {"Uid": ["65534"] * 4, "Groups": [], "NoNewPrivs": ["1"], "CapEff": ["0" * 16]}
 
 
+@pytest.mark.needs("root")
+def test_supplementary_groups_go_with_a_user():
+    result = run(["id", "-G"], user=(65534, 65534), groups=[20, 1000])
+    assert sorted(result.stdout.split(), key=int) == ["20", "1000", "65534"]
+    with pytest.raises(ValueError, match="user"):
+        run(["true"], groups=[20])
+
+
 def test_a_seccomp_filter_refuses_one_call():
     mkdir = {"x86_64": [83, 258], "aarch64": [34]}[os.uname().machine]  # mkdir, mkdirat
     refused = run(["mkdir", "/tmp/never-made"], seccomp=seccomp.deny(mkdir, errno.EPERM))
