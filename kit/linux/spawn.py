@@ -133,9 +133,9 @@ def start(
     new mount namespace all is made private; then come ``mounts`` in order, pivot_root to ``root``, and the
     mounts marked ``after_pivot``. ``uid_map`` and ``gid_map`` hold (inside, outside, count), by default root
     inside for the caller's own id; ``user`` is the (uid, gid) to run as, with ``groups`` (gids) as its
-    supplementary groups. ``cgroups`` are directories of control groups to enter; ``time_offsets`` maps "monotonic" and "boottime" to seconds. ``seccomp`` is a filter
-    program (see :mod:`kit.linux.seccomp`). ``stdin``, ``stdout``, ``stderr``: PIPE, DEVNULL, a descriptor, or
-    None to inherit the program's own.
+    supplementary groups. ``cgroups`` are directories of control groups to enter; ``time_offsets`` maps
+    "monotonic" and "boottime" to seconds. ``seccomp`` is a filter program (see :mod:`kit.linux.seccomp`).
+    ``stdin``, ``stdout``, ``stderr``: PIPE, DEVNULL, a descriptor, or None to inherit the program's own.
 
     Raises :class:`KernelError` naming the step that failed, with nothing left behind; ValueError for a name
     that isn't known, or what no call can take.
