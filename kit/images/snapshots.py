@@ -73,13 +73,13 @@ class Snapshots:
 
         Raises BlobMissing, BlobCorrupt, and as :func:`kit.images.unpack.unpack`; then what was begun is gone.
         """
-        chain = image.chain_ids()
+        lower_dirs: list[Path] = []
         with ExitStack() as locks:
-            for number, (layer, diff_id) in enumerate(zip(image.layers, image.diff_ids, strict=True)):
-                below = self.lower_dirs(chain[:number])
-                lock = self._hold(chain[number], layer, diff_id, below, allow_devices)
+            for chain_id, layer, diff_id in zip(image.chain_ids(), image.layers, image.diff_ids, strict=True):
+                lock = self._hold(chain_id, layer, diff_id, lower_dirs, allow_devices)
                 locks.callback(os.close, lock)
-            return Held(self.lower_dirs(chain), locks.pop_all())
+                lower_dirs = [self.path(chain_id), *lower_dirs]
+            return Held(lower_dirs, locks.pop_all())
 
     def _hold(
         self, chain_id: str, layer: Descriptor, diff_id: str, below: list[Path], allow_devices: bool
@@ -107,7 +107,7 @@ class Snapshots:
                     return
                 with suppress(FileNotFoundError):  # of a program that died over it
                     remove("fs", lock)
-                _new_root(work / "fs", below)
+                new_root(work / "fs", below)
                 with self.store.open(layer) as stream:
                     unpack(
                         stream,
@@ -154,7 +154,7 @@ class Snapshots:
         return removed
 
 
-def _new_root(root: Path, below: list[Path]) -> None:
+def new_root(root: Path, below: list[Path]) -> None:
     """Make a layer's root directory, like that of the layer below, which it would otherwise hide."""
     root.mkdir()
     status = below[0].stat() if below else None

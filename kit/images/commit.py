@@ -1,0 +1,100 @@
+"""A new image out of one that there is: the changes as one more layer, and what is to be run, noted down.
+
+So `docker commit` works, and each instruction of a Dockerfile. The images share the layers below. See the OCI
+image-spec, config.md: "history" says for each layer how it came about, and of the rest "empty_layer".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from kit.images.compression import Compression
+from kit.images.descriptor import Descriptor, Platform
+from kit.images.documents import Document
+from kit.images.entry import Entry
+from kit.images.errors import ImageError
+from kit.images.image import Image, write_image
+from kit.images.layer import pack
+from kit.images.store import Store
+
+_KEPT = ("author", "architecture", "variant", "os", "os.version", "os.features")  # of the base's config.md
+
+
+def commit(
+    store: Store,
+    base: Image | None,
+    entries: Iterable[Entry] | None,
+    config: Mapping[str, Any],
+    *,
+    created: str,
+    created_by: str,
+    compression: Compression | None = "gzip",
+) -> Image:
+    """The image ``base`` with ``entries`` as a layer on top, or with None just another ``config``.
+
+    ``config`` (Env, Cmd, WorkingDir …) takes the place of the base's. ``created`` is a time as
+    :func:`timestamp` gives it, ``created_by`` the line for the history. The same arguments give the same
+    digest. The image has no name yet: hold :meth:`Store.writing` from here to the tag. Raises as
+    :func:`kit.images.layer.pack`, and KernelError where it can't be written.
+    """
+    layer = None if entries is None else put_layer(store, entries, compression)
+    return add_layer(store, base, layer, config, created=created, created_by=created_by)
+
+
+def put_layer(
+    store: Store, entries: Iterable[Entry], compression: Compression | None = "gzip"
+) -> tuple[Descriptor, str]:
+    """Pack the entries into a blob of the store; its descriptor and its diff id."""
+    with store.writer() as out:
+        layer = pack(entries, out, compression)
+        out.commit()
+    return Descriptor(layer.media_type, layer.digest, layer.size), layer.diff_id
+
+
+def add_layer(
+    store: Store,
+    base: Image | None,
+    layer: tuple[Descriptor, str] | None,
+    config: Mapping[str, Any],
+    *,
+    created: str,
+    created_by: str,
+) -> Image:
+    """As :func:`commit`, for a layer that is in the store already; None makes none."""
+    layers: list[tuple[Descriptor, str]] = []
+    whole: Document = Platform.here().to_json()
+    history: list[Document] = []
+    if base is not None:
+        layers = list(zip(base.layers, base.diff_ids, strict=True))
+        whole = {key: base.config[key] for key in _KEPT if key in base.config}
+        history = base.history or [{} for _ in layers]  # some tools write none
+    line: Document = {"created": created, "created_by": created_by}
+    if layer is None:
+        line["empty_layer"] = True
+    else:
+        layers.append(layer)
+    whole |= {"created": created, "config": dict(config), "history": [*history, line]}
+    return Image.of(store, write_image(store, layers, whole))
+
+
+def timestamp(seconds: int | None = None) -> str:
+    """A time as images write it, "2026-01-31T12:00:00Z".
+
+    By default that in $SOURCE_DATE_EPOCH, in seconds since 1970, with which a build gives the same bytes
+    tomorrow, or else now. Raises ImageError where the variable holds no such time.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    try:
+        if seconds is None and text:
+            seconds = int(text)
+        moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ImageError(
+            f"{seconds if seconds is not None else text!r} is no time in seconds since 1970",
+            "SOURCE_DATE_EPOCH",
+            "Unset it, or set it to the output of `date +%s`.",
+        ) from None
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
