@@ -114,6 +114,8 @@ def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: b
     if dropped:
         step.name = "drop capabilities"
         capabilities.drop(dropped)
+    if request["umask"] is not None:
+        os.umask(request["umask"])
     step.name = "ask to die with the parent"
     prctl.die_with_parent(9)
     step.name = "connect standard input, output and error"

@@ -117,6 +117,7 @@ def start(
     gid_map: Sequence[tuple[int, int, int]] | None = None,
     user: tuple[int, int] | None = None,
     groups: Iterable[int] = (),
+    umask: int | None = None,
     cgroups: Iterable[str] = (),
     drop_capabilities: Iterable[str] = (),
     no_new_privs: bool = False,
@@ -133,9 +134,10 @@ def start(
     new mount namespace all is made private; then come ``mounts`` in order, pivot_root to ``root``, and the
     mounts marked ``after_pivot``. ``uid_map`` and ``gid_map`` hold (inside, outside, count), by default root
     inside for the caller's own id; ``user`` is the (uid, gid) to run as, with ``groups`` (gids) as its
-    supplementary groups. ``cgroups`` are directories of control groups to enter; ``time_offsets`` maps
-    "monotonic" and "boottime" to seconds. ``seccomp`` is a filter program (see :mod:`kit.linux.seccomp`).
-    ``stdin``, ``stdout``, ``stderr``: PIPE, DEVNULL, a descriptor, or None to inherit the program's own.
+    supplementary groups, and ``umask`` (by default the caller's). ``cgroups`` are directories of control
+    groups to enter; ``time_offsets`` maps "monotonic" and "boottime" to seconds. ``seccomp`` is a filter
+    program (see :mod:`kit.linux.seccomp`). ``stdin``, ``stdout``, ``stderr``: PIPE, DEVNULL, a descriptor, or
+    None to inherit the program's own.
 
     Raises :class:`KernelError` naming the step that failed, with nothing left behind; ValueError for a name
     that isn't known, or what no call can take.
@@ -165,6 +167,7 @@ def start(
         "gid_map": _ranges("gid_map", gid_map or [(0, os.getegid(), 1)]),
         "user": _user(user),
         "groups": groups,
+        "umask": umask,
         "cgroups": [_text(directory) for directory in cgroups],
         "drop_capabilities": dropped,
         "no_new_privs": no_new_privs,

@@ -172,6 +172,10 @@ def test_user_and_no_new_privs():
     assert seen == {"Uid": ["65534"] * 4, "Groups": [], "NoNewPrivs": ["1"], "CapEff": ["0" * 16]}
 
 
+def test_a_umask_of_its_own():
+    assert run(["sh", "-c", "umask"], umask=0o027).stdout == "0027\n"
+
+
 @pytest.mark.needs("root")
 def test_supplementary_groups_go_with_a_user():
     result = run(["id", "-G"], user=(65534, 65534), groups=[20, 1000])
