@@ -24,7 +24,6 @@ from kit.images.descriptor import (
 )
 from kit.images.documents import Document
 from kit.images.errors import BadManifest, BlobMissing, NoSuchPlatform
-from kit.images.reference import Reference
 from kit.images.store import Store
 
 _DEPTH = 4  # indexes within indexes: tools write one, the specification allows more
@@ -89,12 +88,14 @@ class Image:
     descriptor: Descriptor
 
     @classmethod
-    def find(cls, store: Store, name: str, platform: Platform | None = None) -> Image:
-        """The image that a person calls ``name``, such as ``busybox``.
+    def find(cls, store: Store, text: str, platform: Platform | None = None) -> Image:
+        """The image that a person calls so: ``busybox``, ``python:latest``, or the beginning of its id.
 
-        Raises :class:`BadReference`, :class:`UnknownImage`, and as :meth:`of`.
+        Raises as :func:`kit.images.find.find`, which gives the whole name too.
         """
-        return cls.of(store, store.resolve(str(Reference.parse(name))), platform)
+        from kit.images.find import find
+
+        return find(store, text, platform)[1]
 
     @classmethod
     def of(cls, store: Store, descriptor: Descriptor, platform: Platform | None = None) -> Image:

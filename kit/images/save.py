@@ -18,6 +18,7 @@ from kit.images.blob import measure
 from kit.images.compression import Readable, decompressed
 from kit.images.descriptor import OCI_INDEX, Descriptor
 from kit.images.errors import LayerCorrupt
+from kit.images.find import find
 from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.store import NAME, Store
@@ -70,7 +71,7 @@ def save_directory(store: Store, names: Iterable[str], directory: Path) -> None:
 
 
 def _find(store: Store, names: Iterable[str]) -> dict[str, Image]:
-    images = {str(Reference.parse(name)): Image.find(store, name) for name in names}
+    images = dict(find(store, name) for name in names)
     for image in images.values():
         image.check()
     return images
