@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from kit.linux import cgroupfs
 from kit.linux.errors import KernelError
 from kit.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount
 from kit.linux.proc import mountinfo
+from kit.linux.remove import remove_path
 
 
 def _remove_mount(path: str) -> None:
@@ -41,7 +41,7 @@ def _remove_directory(path: str) -> None:
     for mount_point in reversed(inside):  # never delete through a mount into someone else's files
         _remove_mount(mount_point)
     with suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        remove_path(path)
 
 
 #: How a thing of each kind is removed, by its exact path; one that has gone already is fine.

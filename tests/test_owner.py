@@ -121,6 +121,19 @@ def test_what_the_kit_did_not_make_stands(tmp_path):
         os.rmdir(group)
 
 
+def test_a_directory_is_removed_however_deep_and_closed(tmp_path):
+    with owner.directory("deep") as path:
+        os.mkdir(path / "closed", 0)
+        here = os.open(path, os.O_RDONLY)
+        for _ in range(3000):  # deeper than Python's own removal goes, and than a path can name
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        os.close(here)
+    assert not path.exists()
+
+
 @needs_root
 def test_a_scratch_directory_lasts_as_long_as_its_program(tmp_path):
     code = "from kit import owner; path = owner.scratch('work'); (path / 'file').touch(); print(path)"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from kit.images.errors import HostileLayer
-from kit.images.remove import remove
 from kit.linux.errors import KernelError
 from kit.linux.openat2 import (
     RESOLVE_BENEATH,
@@ -19,6 +18,7 @@ from kit.linux.openat2 import (
     RESOLVE_NO_SYMLINKS,
     openat2,
 )
+from kit.linux.remove import remove
 
 DEPTH = 256  # directories that a name in a layer may go down
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

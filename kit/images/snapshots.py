@@ -19,10 +19,10 @@ from kit.images.beneath import OPEN_DIRECTORY
 from kit.images.blob import as_kernel_error
 from kit.images.descriptor import Descriptor, check_digest
 from kit.images.image import Image
-from kit.images.remove import remove
 from kit.images.store import Store
 from kit.images.unpack import unpack
 from kit.linux.libc import call, libc
+from kit.linux.remove import remove, remove_path
 
 
 class Held:
@@ -103,7 +103,7 @@ class Snapshots:
                 return
             try:
                 if place.exists():
-                    self._remove(work.name)
+                    remove_path(work)
                     return
                 with suppress(FileNotFoundError):  # of a program that died over it
                     remove("fs", lock)
@@ -120,17 +120,10 @@ class Snapshots:
                 call(libc.syncfs, lock)  # so that after a power cut it is there whole or not at all
                 work.rename(place)
             except BaseException:
-                self._remove(work.name)
+                remove_path(work)
                 raise
             finally:
                 os.close(lock)
-
-    def _remove(self, name: str) -> None:
-        fd = os.open(self.directory, OPEN_DIRECTORY)
-        try:
-            remove(name, fd)
-        finally:
-            os.close(fd)
 
     def remove_unused(self, keep: Iterable[str] = ()) -> list[str]:
         """Remove all snapshots but those of the chain ids in ``keep`` and those that are held.
@@ -148,7 +141,7 @@ class Snapshots:
                 if not name.startswith("."):
                     removed.append(f"sha256:{name}")
                     place = place.rename(self.directory / f".{secrets.token_hex(8)}")  # gone at once
-                self._remove(place.name)
+                remove_path(place)
             finally:
                 os.close(lock)
         return removed

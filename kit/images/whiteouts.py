@@ -13,8 +13,8 @@ from contextlib import suppress
 from kit.images.beneath import DEPTH, OPEN_DIRECTORY, Beneath, Identity, identity
 from kit.images.directory import OPAQUE, WHITEOUT
 from kit.images.errors import HostileLayer, ImageError
-from kit.images.remove import remove
 from kit.images.tar import Member
+from kit.linux.remove import remove
 
 
 def is_whiteout(name: str, directory: int) -> bool:
