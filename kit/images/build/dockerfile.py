@@ -1,0 +1,218 @@
+"""A Dockerfile's text as stages of instructions, checked before anything runs. See the Dockerfile reference.
+
+The library dockerfile-parse finds the instructions. What Docker reads otherwise than it does (an escape
+directive, empty lines and the file's end within a continued instruction) is set right first, line by line.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kit.images.build.errors import BadDockerfile
+from kit.images.build.expand import LONGEST
+from kit.images.build.instruction import Instruction, instruction
+
+LARGEST = 1 << 20  # bytes of a Dockerfile
+_DIRECTIVE = re.compile(r"\s*#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
+_STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one FROM begins. ``base`` and ``platform`` stand as written, variables and all.
+
+    ``name`` is in lower case, or "" where AS gives none; ``index`` counts from 0, as in COPY --from=0.
+    """
+
+    index: int
+    name: str
+    base: str
+    platform: str
+    line: int
+    source: str
+    instructions: tuple[Instruction, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dockerfile:
+    """A whole one. ``args`` are the ARG instructions before the first FROM, which only FROM lines see."""
+
+    stages: tuple[Stage, ...]
+    args: tuple[Instruction, ...]
+    escape: str
+    path: str
+
+    def stage(self, text: str, before: int | None = None) -> Stage | None:
+        """The stage that ``text`` names, by name or number, among those before number ``before``.
+
+        None where it names none: then it names an image.
+        """
+        for stage in self.stages[:before]:
+            if text and text.lower() in (stage.name, str(stage.index)):
+                return stage
+        return None
+
+
+def parse(data: bytes | str, path: str = "Dockerfile") -> Dockerfile:
+    """The stages in ``data``; ``path`` is how messages call the file.
+
+    Raises BadDockerfile, which names the line, for all that the builder could not carry out.
+    """
+    text = _text(data, path)
+    escape, lines = _mended(text, path)
+    args: list[Instruction] = []
+    stages: list[tuple[Stage, list[Instruction]]] = []
+    names: dict[str, int] = {}
+    for name, value, line, source in _instructions(lines):
+        one = instruction(name, value, line, source, path, escape)
+        if one.name == "FROM":
+            stage = _stage(one, len(stages), path)
+            if stage.name in names:
+                raise BadDockerfile(
+                    f"a second stage of the name {stage.name!r}, after that of line {names[stage.name]}",
+                    f"{path}:{line}",
+                    "Give each stage a name of its own.",
+                )
+            if stage.name:
+                names[stage.name] = line
+            stages.append((stage, []))
+        elif stages:
+            stages[-1][1].append(one)
+        elif one.name == "ARG":
+            args.append(one)
+        else:
+            raise BadDockerfile(
+                f"{one.name} before the first FROM",
+                f"{path}:{line}",
+                "A build begins with FROM and an image, or 'scratch' for none; only ARG may come before it.",
+            )
+    if not stages:
+        raise BadDockerfile("no FROM in it", path, "Begin with FROM and the name of an image, or 'scratch'.")
+    made = tuple(
+        Stage(s.index, s.name, s.base, s.platform, s.line, s.source, tuple(found)) for s, found in stages
+    )
+    _check_references(made, names, path)
+    return Dockerfile(made, tuple(args), escape, path)
+
+
+def _text(data: bytes | str, path: str) -> str:
+    data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    if len(data) > LARGEST:
+        raise BadDockerfile(f"{len(data)} bytes; a Dockerfile has at most {LARGEST}", path)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BadDockerfile(
+            f"not UTF-8: byte {data[error.start]:#04x}", f"{path}:{line}", "Save it as UTF-8."
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise BadDockerfile("a NUL byte", f"{path}:{line}", "A Dockerfile is text: see what wrote this file.")
+    return text.removeprefix("\ufeff")
+
+
+def _mended(text: str, path: str) -> tuple[str, list[str]]:
+    """The escape character, and the lines so that the library reads them as Docker does.
+
+    A line that is to be passed over becomes a comment, so that every other keeps its number.
+    """
+    lines = text.split("\n")
+    escape = _directives(lines, path)
+    continued, size = False, 0
+    for at, line in enumerate(lines):
+        stripped = line.strip()
+        if stripped.startswith("#") or (continued and not stripped):
+            lines[at] = "#"
+            continue
+        size = size + len(line) if continued else len(line)
+        if size > LONGEST:
+            raise BadDockerfile(
+                f"an instruction of more than {LONGEST} characters",
+                f"{path}:{at + 1}",
+                "The kernel passes no longer argument to a program (execve(2)): COPY a script and RUN that.",
+            )
+        if stripped.endswith(escape):
+            word = stripped[:-1]
+            lines[at] = line if continued or word.split() != [word] else f"{word} {escape}"
+            last = at
+        continued = stripped.endswith(escape)
+    if continued:
+        lines[last] = lines[last].rstrip()[:-1]
+    if escape != "\\":
+        lines[0] = f"# escape={escape}"
+    return escape, lines
+
+
+def _directives(lines: list[str], path: str) -> str:
+    """The escape character that the comments at the very top set, or else the usual one."""
+    escape, seen = "\\", set()
+    for number, line in enumerate(lines, 1):
+        found = _DIRECTIVE.match(line)
+        key = found[1].lower() if found else ""
+        if not found or key not in ("escape", "syntax", "check"):
+            break
+        where, value = f"{path}:{number}", found[2]
+        if key in seen:
+            raise BadDockerfile(f"a second directive '{key}'", where, "Leave one of them out.")
+        seen.add(key)
+        if key == "escape" and value not in ("\\", "`"):
+            raise BadDockerfile(f"escape={value!r:.100}", where, "The escape character is \\ or `.")
+        if key == "syntax" and not re.match(r"(docker\.io/)?docker/dockerfile(:|$)", value):
+            raise BadDockerfile(
+                f"another program is to read this file: syntax={value:.100}",
+                where,
+                "The kit reads the language of docker/dockerfile; take the line out if that is meant.",
+            )
+        if key == "check":
+            raise BadDockerfile("the kit has no build checks to set", where, "Take the line out.")
+        escape = value if key == "escape" else escape
+    return escape
+
+
+def _instructions(lines: list[str]) -> Iterator[tuple[str, str, int, str]]:
+    """(name, value, line, text as written) of each."""
+    from dockerfile_parse import DockerfileParser
+
+    parser = DockerfileParser(fileobj=io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+    for one in parser.structure:
+        if not one["content"].lstrip().startswith("#"):
+            yield one["instruction"], one["value"], one["startline"] + 1, one["content"].strip()
+
+
+def _stage(one: Instruction, index: int, path: str) -> Stage:
+    where = f"{path}:{one.line}"
+    name = one.words[2].lower() if len(one.words) == 3 else ""
+    if len(one.words) not in (1, 3) or (name and one.words[1].lower() != "as"):
+        raise BadDockerfile(
+            f"FROM has one image, or an image and a name: {one.value:.100}",
+            where,
+            "Write FROM image AS name.",
+        )
+    if name and (name == "scratch" or not _STAGE.fullmatch(name)):
+        raise BadDockerfile(
+            f"{name!r:.100} can't be the name of a stage",
+            where,
+            "One begins with a letter, then letters, digits, '_', '.' and '-'; 'scratch' is taken.",
+        )
+    return Stage(index, name, one.words[0], one.flags.get("platform", ""), one.line, one.source)
+
+
+def _check_references(stages: tuple[Stage, ...], names: dict[str, int], path: str) -> None:
+    """Refuse what refers to the stage that it stands in, or to one that comes later."""
+    known: set[str] = set()
+    for stage in stages:
+        used = [("FROM", stage.base, stage.line)]
+        used += [("COPY --from", i.flags["from"], i.line) for i in stage.instructions if "from" in i.flags]
+        for what, text, line in used:
+            late = text.isdigit() and what != "FROM" and int(text) >= stage.index
+            if late or (text.lower() in names and text.lower() not in known):
+                raise BadDockerfile(
+                    f"{what} {text:.100}: this stage itself, or one that comes later",
+                    f"{path}:{line}",
+                    "A stage takes from those above it: change their order.",
+                )
+        known.add(stage.name)

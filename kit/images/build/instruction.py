@@ -1,0 +1,196 @@
+"""One instruction of a Dockerfile: its flags, its words, and what is wrong with it.
+
+See the Dockerfile reference. An option that Docker has and the kit's builder has not is refused by its name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from kit.images.build.check import PAIRS, check, ports
+from kit.images.build.errors import BadDockerfile
+from kit.images.build.expand import expand, split
+
+#: Every instruction with the flags that it may have.
+FLAGS: dict[str, tuple[str, ...]] = {
+    "ADD": ("chown", "chmod"),
+    "ARG": (),
+    "CMD": (),
+    "COPY": ("from", "chown", "chmod"),
+    "ENTRYPOINT": (),
+    "ENV": (),
+    "EXPOSE": (),
+    "FROM": ("platform",),
+    "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
+    "LABEL": (),
+    "ONBUILD": (),
+    "RUN": ("network",),
+    "SHELL": (),
+    "STOPSIGNAL": (),
+    "USER": (),
+    "VOLUME": (),
+    "WORKDIR": (),
+}
+#: Flags of Docker's that the builder does not carry out.
+UNSUPPORTED = {
+    "ADD": "checksum exclude keep-git-dir link unpack".split(),
+    "COPY": "exclude link parents".split(),
+    "RUN": "device mount security".split(),
+}
+#: Those in which Docker replaces variables, and the builder with it.
+EXPANDED = set("ADD ARG COPY ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR".split())
+_EXEC = {"ADD", "CMD", "COPY", "ENTRYPOINT", "HEALTHCHECK", "RUN", "SHELL", "VOLUME"}  # may be a JSON array
+_LISTS = {"ADD", "COPY", "EXPOSE", "FROM", "VOLUME"}
+_FLAG = re.compile(r"--([a-zA-Z0-9-]*)(=?)((?:[^\s\"']|\"[^\"]*\"|'[^']*')*)\s*")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # what JSON can spell, and no argument can hold
+_HEREDOC = re.compile(r"[0-9]*<<-?[^<]+")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction. ``name`` is in capitals, ``value`` all that follows the flags, ``where`` file:line.
+
+    ``words`` are the value's parts: the arguments of the exec form (``exec_form``), or the text of the shell
+    form as one; COPY's and ADD's sources and their destination; NAME=value of ENV and LABEL, NAME or
+    NAME=value of ARG; paths of VOLUME; ports of EXPOSE, which :func:`expanded` makes "80/tcp"; the text of
+    USER, WORKDIR, STOPSIGNAL and ONBUILD; of HEALTHCHECK what the image's configuration calls its Test
+    ("NONE", "CMD" and arguments, or "CMD-SHELL" and a text). ``source`` is the instruction as written.
+    """
+
+    name: str
+    value: str
+    line: int
+    source: str
+    flags: Mapping[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    exec_form: bool = False
+    where: str = ""
+
+
+def instruction(
+    name: str, value: str, line: int, source: str, path: str = "Dockerfile", escape: str = "\\"
+) -> Instruction:
+    """The instruction of that name and value, checked. Raises BadDockerfile."""
+    name, where = name.upper(), f"{path}:{line}"
+    if name == "MAINTAINER":
+        raise BadDockerfile(
+            "MAINTAINER has been deprecated since Docker 1.13",
+            where,
+            'Write LABEL org.opencontainers.image.authors="...", which tools show.',
+        )
+    if name not in FLAGS:
+        raise BadDockerfile(f"{name!r:.40} is no instruction", where, _close(name, FLAGS, ""))
+    flags, value = _flags(name, value.strip(), where)
+    if not value:
+        raise BadDockerfile(f"{name} says nothing", where, f"Something must follow {name}.")
+    words, exec_form = _words(name, value, where, escape)
+    one = Instruction(name, value, line, source, flags, words, exec_form, where)
+    if name in EXPANDED:  # without values yet: a wrong form shows all the same
+        tried = [expand(text, {}, escape, where) for text in (*words, *flags.values())]
+        check(one, [text for text, word in zip(tried, words, strict=False) if "$" not in word])
+    else:
+        check(one, words)
+    if name == "ONBUILD":
+        trigger(value, where, escape)
+    return one
+
+
+def trigger(text: str, where: str, escape: str = "\\") -> Instruction:
+    """The instruction that an ONBUILD holds, its own or one in a base image's configuration."""
+    name, value = [*text.split(None, 1), "", ""][:2]
+    if name.upper() in ("ONBUILD", "FROM"):
+        raise BadDockerfile(f"{name.upper()} can't be put off with ONBUILD", where)
+    path, _, line = where.rpartition(":")
+    return instruction(name, value, int(line) if line.isdecimal() else 0, text, path or where, escape)
+
+
+def expanded(one: Instruction, variables: Mapping[str, str], escape: str = "\\") -> Instruction:
+    """The instruction with its variables replaced, where Docker replaces them, and checked again.
+
+    All of it sees the same ``variables``: in ``ENV a=1 b=$a`` b gets the value that a had before. Raises
+    BadDockerfile.
+    """
+    if one.name not in EXPANDED:
+        return one
+    words = tuple(expand(word, variables, escape, one.where) for word in one.words)
+    flags = {key: expand(text, variables, escape, one.where) for key, text in one.flags.items()}
+    if one.name == "EXPOSE":
+        words = tuple(port for word in words for text in word.split() for port in ports(text, one.where))
+    one = replace(one, words=words, flags=flags)
+    check(one, words)
+    return one
+
+
+def _close(word: str, names: Iterable[str], before: str) -> str:
+    match = difflib.get_close_matches(word, names, 1)
+    return (
+        f"Did you mean {before}{match[0]}?" if match else f"There are {', '.join(before + n for n in names)}."
+    )
+
+
+def _flags(name: str, value: str, where: str) -> tuple[dict[str, str], str]:
+    """The flags that ``value`` begins with, and the rest."""
+    flags: dict[str, str] = {}
+    while (found := _FLAG.match(value)) and found[0].strip() != "--":
+        flag, text = found[1], found[3].replace('"', "").replace("'", "")
+        if flag in UNSUPPORTED.get(name, ()):
+            raise BadDockerfile(
+                f"{name} --{flag} is Docker's, and the kit's builder does not have it",
+                where,
+                f"Write the {name} without it.",
+            )
+        if flag not in FLAGS[name]:
+            remedy = _close(flag, FLAGS[name], "--") if FLAGS[name] else "It has none."
+            raise BadDockerfile(f"{name} has no flag --{flag:.40}", where, remedy)
+        if not text or flag in flags:
+            what = "is there twice" if flag in flags else "needs a value"
+            raise BadDockerfile(f"{name} --{flag} {what}", where, f"Write --{flag}=... once.")
+        flags[flag], value = text, value[found.end() :]
+    return flags, value[2:].lstrip() if value.split(None, 1)[:1] == ["--"] else value
+
+
+def _words(name: str, value: str, where: str, escape: str) -> tuple[tuple[str, ...], bool]:
+    """The parts of the value, and whether they came as a JSON array."""
+    before: tuple[str, ...] = ()
+    if name == "HEALTHCHECK":
+        kind, value = [*value.split(None, 1), ""][:2]
+        before = (kind.upper(),)
+    if name in _EXEC and (words := _json(value, where)) is not None:
+        return (*before, *words), True
+    if (
+        name in ("RUN", "ADD", "COPY")
+        and "<<" in value
+        and any(map(_HEREDOC.fullmatch, split(value, escape)))
+    ):
+        raise BadDockerfile(
+            f"{name} with a heredoc (<<) is Docker's, and the kit's builder does not have it",
+            where,
+            "COPY a file from the context, or join commands with && and a \\ at the end of the line.",
+        )
+    if name in _LISTS:
+        return tuple(value.split()), False
+    if name in PAIRS:
+        words = split(value, escape)
+        if name != "ARG" and words and "=" not in words[0]:  # the old form: all that follows is the value
+            words = ["=".join(value.split(None, 1))]
+        return tuple(words), False
+    if before == ("CMD",):
+        before = ("CMD-SHELL",)
+    return (*before, value) if value else before, False
+
+
+def _json(value: str, where: str) -> list[str] | None:
+    """The strings of a JSON array; None for what is none, which Docker too takes for the shell form."""
+    try:
+        words = json.loads(value) if value.startswith("[") else None
+        if not isinstance(words, list):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    if not all(isinstance(word, str) and not _NO_TEXT.search(word) for word in words):
+        raise BadDockerfile(f"not only strings in {value:.100}", where, 'Write ["program", "argument"].')
+    return words
