@@ -55,7 +55,7 @@ def _walk(directory: str, prefix: str = "") -> Iterator[tuple[str, str, os.stat_
                     waiting.append((one.path, prefix + one.name + "/"))
 
 
-def _entry(name: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> Entry | None:
+def entry_of(name: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> Entry | None:
     """One file as an Entry; None for a socket, which is nothing without the process that listens on it."""
     kind = next((kind for test, kind in _KINDS if test(status.st_mode)), None)
     if kind is None:
@@ -92,7 +92,7 @@ def from_directory(directory: Path) -> Iterator[Entry]:
     """
     seen: dict[tuple[int, int], str] = {}
     for found in _walk(str(directory)):
-        if entry := _entry(*found, seen):
+        if entry := entry_of(*found, seen):
             yield entry
 
 
@@ -126,7 +126,7 @@ def diff(upper: Path) -> Iterator[Entry]:
                 path,
                 "Mount overlays with metacopy=off,redirect_dir=off, then make the changes again.",
             )
-        if entry := _entry(name, path, status, seen):
+        if entry := entry_of(name, path, status, seen):
             yield entry
         if notes.get("opaque") == b"y":
             yield Entry(f"{name}/{OPAQUE}", "file", 0, data=b"")
