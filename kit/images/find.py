@@ -41,10 +41,11 @@ def find(store: Store, text: str, platform: Platform | None = None) -> tuple[str
 
 def names(store: Store, image: Image) -> list[str]:
     """Every name that leads to an image, on this machine's platform."""
-    return [name for name, one in _images(store, None) if one.descriptor.digest == image.descriptor.digest]
+    return [name for name, one in images(store) if one.descriptor.digest == image.descriptor.digest]
 
 
-def _images(store: Store, platform: Platform | None) -> list[tuple[str, Image]]:
+def images(store: Store, platform: Platform | None = None) -> list[tuple[str, Image]]:
+    """Every name and its image, without those that are damaged or for other machines."""
     found = []
     for name, descriptor in store.tags().items():
         try:
@@ -62,7 +63,7 @@ def _by_id(
     """The image whose id, or manifest's or index's digest, begins so; ``within`` names its repository."""
     found: dict[str, tuple[str, Image]] = {}
     tags = store.tags()
-    for name, image in _images(store, platform):
+    for name, image in images(store, platform):
         if within and not name.startswith(f"{within.registry}/{within.repository}:"):
             continue
         digests = (image.id, image.descriptor.digest, tags[name].digest)

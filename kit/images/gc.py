@@ -6,7 +6,7 @@ that it leads to and removes the rest: mark and sweep, as languages do with memo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from kit.images.descriptor import INDEXES, MANIFESTS, Descriptor
@@ -23,18 +23,30 @@ class Collected:
     size: int
 
 
-def collect(store: Store, in_use: Iterable[Descriptor] = (), dry_run: bool = False) -> Collected:
+def collect(
+    store: Store,
+    in_use: Iterable[Descriptor] = (),
+    dry_run: bool = False,
+    among: Collection[str] | None = None,
+) -> Collected:
     """Remove every blob that neither a name nor one of ``in_use`` leads to, and what killed writers left.
 
-    Raises :class:`StoreBusy`, and removes nothing, while a program holds :meth:`Store.writing` (other tools
-    than the kit hold nothing: don't collect while skopeo writes); :class:`BlobCorrupt`, :class:`BadManifest`
-    where an image is damaged, since nobody knows what it leads to.
+    ``among`` are the digests to look at, by default all. Raises :class:`StoreBusy`, and removes nothing,
+    while a program holds :meth:`Store.writing` (other tools than the kit hold nothing: don't collect while
+    skopeo writes); :class:`BlobCorrupt`, :class:`BadManifest` where an image is damaged, since nobody knows
+    what it leads to.
     """
     try:
         with store.collecting():
-            live = reachable(store, in_use)
-            garbage = [file for file in sorted(store.blobs.iterdir()) if f"sha256:{file.name}" not in live]
-            unfinished = list(store.unfinished.iterdir()) if store.unfinished.exists() else []
+            live = reachable(store, [*in_use, *named(store)])
+            garbage = [
+                file
+                for file in sorted(store.blobs.iterdir())
+                if (digest := f"sha256:{file.name}") not in live and (among is None or digest in among)
+            ]
+            unfinished = (
+                list(store.unfinished.iterdir()) if among is None and store.unfinished.exists() else []
+            )
             size = sum(file.stat().st_size for file in (*garbage, *unfinished))
             for file in () if dry_run else (*garbage, *unfinished):
                 file.unlink()
@@ -45,12 +57,17 @@ def collect(store: Store, in_use: Iterable[Descriptor] = (), dry_run: bool = Fal
     return Collected(tuple(f"sha256:{file.name}" for file in garbage), size)
 
 
-def reachable(store: Store, in_use: Iterable[Descriptor] = ()) -> set[str]:
-    """The digests of all blobs that the entries of index.json, and ``in_use``, lead to; raises as above.
+def named(store: Store) -> list[Descriptor]:
+    """What index.json lists; raises :class:`BadManifest`."""
+    return [descriptor_of(entry, store.directory) for entry in store.entries()]
+
+
+def reachable(store: Store, starts: Iterable[Descriptor]) -> set[str]:
+    """The digests of all blobs that these descriptors lead to, and their own; raises as :func:`collect`.
 
     A part that is not there is passed over: an index lists images for machines that nobody has pulled.
     """
-    waiting = [*in_use, *(descriptor_of(entry, store.directory) for entry in store.entries())]
+    waiting = list(starts)
     live: set[str] = set()
     while waiting:
         found = waiting.pop()

@@ -125,14 +125,19 @@ class Snapshots:
             finally:
                 os.close(lock)
 
-    def remove_unused(self, keep: Iterable[str] = ()) -> list[str]:
+    def remove_unused(
+        self, keep: Iterable[str] = (), among: Iterable[str] | None = None, dry_run: bool = False
+    ) -> list[str]:
         """Remove all snapshots but those of the chain ids in ``keep`` and those that are held.
 
-        Returns the chain ids of what was removed; what dead programs left unfinished goes too.
+        ``among`` are the chain ids to look at, by default all; then what dead programs left unfinished goes
+        too. Returns the chain ids of what was removed, or would be.
         """
-        kept = {self.path(chain_id).parent.name for chain_id in keep}
+        names = set(os.listdir(self.directory))
+        if among is not None:
+            names &= {self.path(chain_id).parent.name for chain_id in among}
         removed = []
-        for name in sorted(set(os.listdir(self.directory)) - kept):
+        for name in sorted(names - {self.path(chain_id).parent.name for chain_id in keep}):
             place = self.directory / name
             lock = _lock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if lock is None:
@@ -140,6 +145,9 @@ class Snapshots:
             try:
                 if not name.startswith("."):
                     removed.append(f"sha256:{name}")
+                if dry_run:
+                    continue
+                if not name.startswith("."):
                     place = place.rename(self.directory / f".{secrets.token_hex(8)}")  # gone at once
                 remove_path(place)
             finally:
