@@ -24,6 +24,15 @@ def measured(html: str) -> str:
     return f"{MARK_START}{html}{MARK_END}"
 
 
+def size(count: int) -> str:
+    """Bytes in units of 1000, three digits, as Docker writes them: ``0 B``, ``742 B``, ``7.05 MB``."""
+    value, units = float(count), iter(("B", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while abs(value) >= 999.5 and unit != "TB":
+        value, unit = value / 1000, next(units)
+    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
+
+
 class Card:
     """Something to show: a fixed title, HTML for a notebook, text for a terminal."""
 

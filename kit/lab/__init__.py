@@ -6,6 +6,7 @@ bound to.
 
 from kit.lab.beside import side_by_side
 from kit.lab.cgroups import cgroup_tree
+from kit.lab.explorer import explore
 from kit.lab.limits import limits
 from kit.lab.live import live
 from kit.lab.namespaces import namespace_tree
@@ -18,6 +19,7 @@ from kit.lab.topology import topology
 __all__ = [
     "Picture",
     "cgroup_tree",
+    "explore",
     "limits",
     "live",
     "namespace_tree",
