@@ -201,6 +201,11 @@ class Image:
         for layer in self.layers:
             self.store.open(layer).close()
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from kit.images.shown import card
+
+        return card(self)._repr_mimebundle_()
+
 
 def diff_ids(config: Document, where: object) -> list[str]:
     """The diff ids that a configuration lists, lowest first; raises :class:`BadManifest`."""

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kit.images import documents
 from kit.images.blob import Reader, Writer, as_kernel_error, new_file, sync_directory
@@ -76,6 +77,11 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.directory)!r})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from kit.images.shown import images
+
+        return images(self)._repr_mimebundle_()
 
     # Content
 

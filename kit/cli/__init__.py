@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from kit.cli import images
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kit-containers", prog_name="kit")
@@ -56,3 +58,7 @@ def progress() -> None:
         click.echo(table())
     except OSError as error:
         raise click.ClickException(str(error)) from None
+
+
+for command in images.COMMANDS:
+    main.add_command(command)

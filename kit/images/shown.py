@@ -1,0 +1,121 @@
+"""Images as people look at them: the lists of `docker images` and `docker history`, the JSON of `inspect`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from kit.images.documents import Document, encode
+from kit.images.errors import BadReference, ImageError
+from kit.images.find import names
+from kit.images.image import Image
+from kit.images.reference import Reference
+from kit.images.store import Store
+from kit.show import Table, size
+
+_LONG = 45  # characters of a history's line, as Docker cuts them
+_UNITS = (("year", 730, 365), ("month", 60, 30), ("week", 14, 7), ("day", 2, 1))  # from so many days on
+
+
+def images(store: Store, digests: bool = False) -> Table:
+    """Every name with its image; ``digests`` are those of the manifests. Sizes are of the layers as kept.
+
+    What is wrong with an image that can't be read stands below the table.
+    """
+    rows, notes = [], []
+    for name, descriptor in store.tags().items():
+        repository, tag = split(name)
+        try:
+            image = Image.of(store, descriptor)
+            row = [image.id[7:19], age(image.config.get("created")), size(image.size)]
+        except ImageError as error:
+            row = ["<unknown>", "", ""]
+            notes.append(f"{repository}:{tag}: {error}")
+        rows.append([repository, tag, *([descriptor.digest] if digests else []), *row])
+    columns = ["REPOSITORY", "TAG", *(["DIGEST"] if digests else []), "IMAGE ID", "CREATED", "SIZE"]
+    return Table("Images", columns, rows, "\n".join(notes))
+
+
+def history(image: Image, cut: bool = True) -> Table:
+    """How the image came about, newest first. Sizes are of the layers as kept, 0 B where there is none."""
+    layers, rows = iter(image.layers), []
+    for line in image.history:
+        layer = None if line.get("empty_layer") else next(layers, None)
+        by = str(line.get("created_by") or "").removeprefix("/bin/sh -c #(nop) ").strip()
+        if cut and len(by) > _LONG:
+            by = f"{by[: _LONG - 1]}…"
+        rows.append(["<missing>", age(line.get("created")), by, size(layer.size if layer else 0)])
+    if rows:
+        rows[-1][0] = image.id[7:19] if cut else image.id
+    return Table("History", ["IMAGE", "CREATED", "CREATED BY", "SIZE"], rows[::-1])
+
+
+def inspect(image: Image) -> Document:
+    """What `docker image inspect` tells, under its keys."""
+    tags = [split(name) for name in names(image.store, image)]
+    platform = image.platform
+    return {
+        "Id": image.id,
+        "RepoTags": [f"{repository}:{tag}" for repository, tag in tags],
+        "RepoDigests": sorted({f"{repository}@{image.descriptor.digest}" for repository, _ in tags}),
+        "Created": image.config.get("created", ""),
+        "Author": image.config.get("author", ""),
+        "Architecture": platform.architecture,
+        **({"Variant": platform.variant} if platform.variant else {}),
+        "Os": platform.os,
+        "Size": image.size,
+        "Config": image.config.get("config") or {},
+        "RootFS": {"Type": "layers", "Layers": image.diff_ids},
+    }
+
+
+def card(image: Image) -> Table:
+    """One image in a few rows: what it is called, what it holds, what it runs."""
+    about = inspect(image)
+    config = about["Config"]
+    rows: list[tuple[str, Any]] = [
+        ("names", ", ".join(about["RepoTags"])),
+        ("id", image.id[7:19]),
+        ("created", about["Created"]),
+        ("platform", image.platform),
+        ("layers", f"{len(image.layers)}, {size(image.size)}"),
+        *(
+            (key, config[key])
+            for key in ("Entrypoint", "Cmd", "User", "WorkingDir", "Env")
+            if config.get(key)
+        ),
+    ]
+    return Table(
+        "Image",
+        ["", ""],
+        [(key, encode(one).decode() if isinstance(one, list) else one) for key, one in rows],
+    )
+
+
+def split(name: str) -> tuple[str, str]:
+    """Repository and tag as Docker shows them; a name that other tools gave stands as it is."""
+    try:
+        reference = Reference.parse(name)
+    except BadReference:
+        return name, "<none>"
+    return Reference(reference.registry, reference.repository).familiar(), reference.tag or "<none>"
+
+
+def age(created: object, now: datetime | None = None) -> str:
+    """How long ago a time of the OCI image-spec was, as Docker rounds it; empty for what is none."""
+    try:
+        then = datetime.fromisoformat(str(created))
+        seconds = int(((now or datetime.now(UTC)) - then.replace(tzinfo=then.tzinfo or UTC)).total_seconds())
+    except ValueError:
+        return ""
+    days = seconds // 86400
+    for unit, start, length in _UNITS:
+        if days >= start:
+            return _ago(days // length, unit)
+    if seconds >= 5400:
+        return _ago(round(seconds / 3600), "hour")
+    return _ago(round(seconds / 60), "minute") if seconds >= 90 else _ago(max(seconds, 0), "second")
+
+
+def _ago(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'} ago"
