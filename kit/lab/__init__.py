@@ -10,6 +10,7 @@ from kit.lab.explorer import explore
 from kit.lab.limits import limits
 from kit.lab.live import live
 from kit.lab.namespaces import namespace_tree
+from kit.lab.overlay import overlay
 from kit.lab.picture import Picture
 from kit.lab.plot import plot
 from kit.lab.processes import process_tree
@@ -23,6 +24,7 @@ __all__ = [
     "limits",
     "live",
     "namespace_tree",
+    "overlay",
     "plot",
     "process_tree",
     "progress",

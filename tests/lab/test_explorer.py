@@ -28,9 +28,13 @@ def file(name, size=0, **rest):
     return Entry(name, "file", rest.pop("mode", 0o644), data=bytes(size), **rest)
 
 
-def image(directory, *layers):
+def directory(name):
+    return Entry(name, "directory", 0o755)
+
+
+def image(where, *layers):
     """An image of these layers, each a line of history and entries."""
-    store = Store(directory / "store")
+    store = Store(where / "store")
     written = []
     for _, *entries in layers:
         with store.writer() as out:
