@@ -27,21 +27,24 @@ def commit(
     store: Store,
     base: Image | None,
     entries: Iterable[Entry] | None,
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | None = None,
     *,
-    created: str,
     created_by: str,
+    created: str | None = None,
     compression: Compression | None = "gzip",
 ) -> Image:
     """The image ``base`` with ``entries`` as a layer on top, or with None just another ``config``.
 
-    ``config`` (Env, Cmd, WorkingDir …) takes the place of the base's. ``created`` is a time as
-    :func:`timestamp` gives it, ``created_by`` the line for the history. The same arguments give the same
-    digest. The image has no name yet: hold :meth:`Store.writing` from here to the tag. Raises as
-    :func:`kit.images.layer.pack`, and KernelError where it can't be written.
+    ``config`` (Env, Cmd, WorkingDir …) takes the place of the base's, which is kept where there is none.
+    ``created_by`` is the line for the history, ``created`` a time as :func:`timestamp` gives it, by default
+    that of now. The same arguments give the same digest. The image has no name yet: hold
+    :meth:`Store.writing` from here to the tag. Raises as :func:`kit.images.layer.pack`, and KernelError where
+    it can't be written.
     """
+    if config is None:
+        config = (base.config.get("config") if base is not None else None) or {}
     layer = None if entries is None else put_layer(store, entries, compression)
-    return add_layer(store, base, layer, config, created=created, created_by=created_by)
+    return add_layer(store, base, layer, config, created=created or timestamp(), created_by=created_by)
 
 
 def put_layer(
