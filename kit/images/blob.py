@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from kit.images.compression import CHUNK, Readable
+from kit.images.compression import CHUNK
 from kit.images.descriptor import Descriptor
 from kit.images.errors import BlobCorrupt, ImageError
 from kit.linux.errors import KernelError
@@ -61,7 +61,7 @@ def sync_directory(directory: Path) -> None:
         os.close(fd)
 
 
-def measure(stream: Readable) -> tuple[str, int]:
+def measure(stream: BinaryIO) -> tuple[str, int]:
     """The digest and the size in bytes of all that a stream has left."""
     hashed, size = hashlib.sha256(), 0
     while data := stream.read(CHUNK):

@@ -1,26 +1,31 @@
 """A layer's bytes squeezed and unsqueezed: gzip (RFC 1952), zstd (RFC 8878), or left as they are.
 
-See the OCI image-spec's layer.md: "+gzip" and "+zstd" media types. Memory stays flat in both directions.
+See the OCI image-spec's layer.md: "+gzip" and "+zstd" media types. Memory stays flat in both directions, and
+what takes long happens in threads: zlib lets go of Python's lock.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
+import os
 import zlib
-from typing import BinaryIO, Literal, Protocol
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from kit.images.errors import LayerCorrupt
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 Compression = Literal["gzip", "zstd"]
 
-CHUNK = 1 << 18  # bytes handled at once
+CHUNK = 1 << 20  # bytes handled at once
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_SQUEEZED = 1 << 15  # compressed bytes at once: what is left of them is copied for each gzip member
-_GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header and trailer
-
-
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+_GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header, which it writes with no time and no name
 
 
 class Compressor(Protocol):
@@ -36,16 +41,32 @@ class _Plain:
         return b""
 
 
+class _Gzip:
+    """Each piece becomes a gzip member of its own (RFC 1952, 2.2): so all processors can work at once."""
+
+    def __init__(self) -> None:
+        self.workers = len(os.sched_getaffinity(0))
+        self.pool = ThreadPoolExecutor(self.workers)
+        self.members: deque[Future[bytes]] = deque()
+
+    def compress(self, data: bytes, /) -> bytes:
+        self.members.append(self.pool.submit(zlib.compress, data, zlib.Z_BEST_SPEED, _GZIP))
+        return self.members.popleft().result() if len(self.members) > 2 * self.workers else b""
+
+    def flush(self) -> bytes:
+        self.pool.shutdown()
+        return b"".join(member.result() for member in self.members)
+
+
 def compressor(compression: Compression | None) -> Compressor:
     """An object with ``compress(data)`` and ``flush()``.
 
-    The same bytes in give the same bytes out on one version of the library: the gzip header holds no time and
-    no name.
+    The same pieces in give the same bytes out, with one version of the library.
     """
     if compression is None:
         return _Plain()
     if compression == "gzip":
-        return zlib.compressobj(6, zlib.DEFLATED, _GZIP)
+        return _Gzip()
     if compression == "zstd":
         import zstandard
 
@@ -53,70 +74,40 @@ def compressor(compression: Compression | None) -> Compressor:
     raise ValueError(f"{compression!r} is no compression of layers; there are 'gzip', 'zstd' and None")
 
 
-class _Rejoined:
-    """A stream whose first bytes were read to look at them."""
+class _Source(io.RawIOBase):
+    """What ``read`` returns, as a stream; ``errors`` are its ways to say that the bytes are damaged."""
 
-    def __init__(self, head: bytes, stream: Readable) -> None:
-        self.head, self.stream = head, stream
+    def __init__(self, read: Callable[[int], bytes], *errors: type[Exception]) -> None:
+        self._read, self._errors = read, errors
 
-    def read(self, size: int = CHUNK, /) -> bytes:
-        if self.head:
-            taken, self.head = self.head[:size], self.head[size:]
-            return taken
-        return self.stream.read(size)
+    def readable(self) -> bool:
+        return True
 
-
-class _Gunzip:
-    """One or more gzip members, one after the other, and nothing else: what follows is not passed over."""
-
-    def __init__(self, stream: Readable) -> None:
-        self.stream = stream
-        self.member = zlib.decompressobj(_GZIP)
-        self.pending = b""
-
-    def read(self, size: int = CHUNK, /) -> bytes:
-        """At most ``size`` bytes, b"" at the end. Raises :class:`LayerCorrupt`."""
-        while True:
-            if not self.pending:
-                self.pending = self.stream.read(_SQUEEZED)
-            if self.member.eof:
-                if not self.pending:
-                    return b""
-                self.member = zlib.decompressobj(_GZIP)
-            elif not self.pending:
-                raise LayerCorrupt("the gzip stream ends early", remedy="Fetch the layer again.")
-            try:
-                data = self.member.decompress(self.pending, size)
-            except zlib.error as error:
-                raise LayerCorrupt(
-                    f"not gzip all the way: {error}", remedy="Fetch the layer again."
-                ) from None
-            self.pending = self.member.unused_data or self.member.unconsumed_tail
-            if data:
-                return data
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        try:
+            data = self._read(len(view))
+        except self._errors as error:
+            what = f"the compressed bytes are damaged: {error}"
+            raise LayerCorrupt(what, remedy="Fetch the layer again.") from None
+        view[: len(data)] = data
+        return len(data)
 
 
-class _Unzstd:
-    def __init__(self, stream: Readable) -> None:
+def decompressed(stream: BinaryIO) -> BinaryIO:
+    """``stream`` without its compression, which the first bytes tell, whatever the media type said.
+
+    Reading raises :class:`LayerCorrupt` where the compressed bytes are cut short, damaged, or followed by
+    others. ``stream`` stays open.
+    """
+    source = io.BufferedReader(_Source(stream.read), CHUNK)
+    head = source.peek(len(ZSTD_MAGIC))
+    if head.startswith(GZIP_MAGIC):
+        file = gzip.GzipFile(fileobj=source)
+        source = io.BufferedReader(_Source(file.read1, EOFError, gzip.BadGzipFile, zlib.error), CHUNK)
+    elif head.startswith(ZSTD_MAGIC):
         import zstandard
 
-        self.error = zstandard.ZstdError
-        self.reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)  # type: ignore[arg-type]
-
-    def read(self, size: int = CHUNK, /) -> bytes:
-        """At most ``size`` bytes, b"" at the end. Raises :class:`LayerCorrupt`."""
-        try:
-            return self.reader.read(size)
-        except self.error as error:
-            raise LayerCorrupt(f"not zstd all the way: {error}", remedy="Fetch the layer again.") from None
-
-
-def decompressed(stream: BinaryIO | Readable) -> Readable:
-    """``stream`` without its compression, which the first bytes tell, whatever the media type said."""
-    head = b""
-    while len(head) < len(ZSTD_MAGIC) and (more := stream.read(len(ZSTD_MAGIC) - len(head))):
-        head += more
-    whole = _Rejoined(head, stream)
-    if head.startswith(GZIP_MAGIC):
-        return _Gunzip(whole)
-    return _Unzstd(whole) if head == ZSTD_MAGIC else whole
+        reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
+        source = io.BufferedReader(_Source(reader.read, zstandard.ZstdError), CHUNK)
+    return source

@@ -54,16 +54,24 @@ class Layer:
 
 
 class _Output:
-    """Where the tar goes: hashed as it is, compressed, hashed again, written."""
+    """Where the tar goes: in pieces of a MiB or more it is hashed, compressed, hashed again and written."""
 
     def __init__(self, out: Writable, compression: Compression | None) -> None:
         self.out, self.compressor = out, compressor(compression)
         self.plain, self.blob = hashlib.sha256(), hashlib.sha256()
         self.size = 0
+        self.waiting: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        self.plain.update(data)
-        self._put(self.compressor.compress(data))
+        self.waiting.append(data)
+        if sum(map(len, self.waiting)) >= CHUNK:
+            self._compress()
+
+    def _compress(self) -> None:
+        piece = b"".join(self.waiting)
+        self.waiting.clear()
+        self.plain.update(piece)
+        self._put(self.compressor.compress(piece))
 
     def _put(self, data: bytes) -> None:
         if data:
@@ -72,6 +80,7 @@ class _Output:
             self.out.write(data)
 
     def finish(self) -> None:
+        self._compress()
         self._put(self.compressor.flush())
 
 

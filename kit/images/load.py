@@ -105,7 +105,8 @@ class _Files:
             name = posixpath.normpath(member.name)
             if member.kind == "file":
                 with self.store.writer() as writer:
-                    archive.copy(member.size, writer.write)
+                    for data in archive.content():
+                        writer.write(data)
                     self._keep(name, writer, member.size)
             elif member.kind == "symlink":  # as skopeo and older versions of Docker name a layer again
                 target = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.target))

@@ -11,20 +11,17 @@ import shutil
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from kit.images import documents
 from kit.images.blob import measure
-from kit.images.compression import Readable, decompressed
+from kit.images.compression import decompressed
 from kit.images.descriptor import OCI_INDEX, Descriptor
 from kit.images.errors import LayerCorrupt
 from kit.images.find import find
 from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.store import NAME, Store
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 CONTAINERD_NAME = "io.containerd.image.name"  # under this key Docker, from version 25 on, keeps the name
 Layout = Literal["docker", "docker-old", "oci"]
@@ -94,26 +91,10 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     _add_stream(archive, name, io.BytesIO(data), len(data))
 
 
-def _add_stream(archive: tarfile.TarFile, name: str, stream: Readable, size: int) -> None:
+def _add_stream(archive: tarfile.TarFile, name: str, stream: BinaryIO, size: int) -> None:
     member = tarfile.TarInfo(name)  # no time, owner 0:0, mode 0644
     member.size = size
-    archive.addfile(member, io.BufferedReader(_Raw(stream), 1 << 20))
-
-
-class _Raw(io.RawIOBase):
-    """A stream that may return less than was asked for, as io.BufferedReader, which never does, wants it."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer)
-        data = self._stream.read(len(view))
-        view[: len(data)] = data
-        return len(data)
+    archive.addfile(member, stream)
 
 
 # The layout before version 25: a directory for each layer, and the configuration beside them.

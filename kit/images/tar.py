@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
-from kit.images.compression import CHUNK, Readable
+from kit.images.compression import CHUNK
 from kit.images.entry import Kind
 from kit.images.errors import HostileLayer, LayerCorrupt
 
@@ -64,57 +65,39 @@ class Member:
 class Tar:
     """A stream of tar bytes. ``digest()`` is of all of it, which is the diff id once the walk has ended."""
 
-    def __init__(self, stream: Readable, limits: Limits) -> None:
+    def __init__(self, stream: BinaryIO, limits: Limits = LIMITS) -> None:
         self.stream, self.limits = stream, limits
         self.size = self.entries = 0
-        self.left = 0  # bytes of the present member's content and padding that were not read yet
+        self._left = 0  # bytes of the present member's content that were not read yet
         self._hash = hashlib.sha256()
-        self._read = b""
-        self._at = 0  # how much of what was read has been taken
 
     def digest(self) -> str:
         return f"sha256:{self._hash.hexdigest()}"
 
-    def _fill(self) -> bool:
-        self._read, self._at = self.stream.read(CHUNK), 0
-        self._hash.update(self._read)
-        self.size += len(self._read)
+    def _read(self, size: int) -> bytes:
+        """So many bytes, fewer only at the end of the stream."""
+        data = self.stream.read(size)
+        self._hash.update(data)
+        self.size += len(data)
         if self.size > self.limits.size:
             raise HostileLayer(
                 f"the layer unpacks to more than {self.limits.size} bytes",
                 remedy="If you trust its maker, allow more with Limits(size=...).",
             )
-        return bool(self._read)
-
-    def _take(self, most: int) -> bytes:
-        """From 1 to ``most`` bytes; b"" at the end of the stream."""
-        if self._at == len(self._read) and not self._fill():
-            return b""
-        taken = self._read[self._at : self._at + most]
-        self._at += len(taken)
-        return taken
-
-    def _exactly(self, size: int) -> bytes:
-        data = self._take(size)
-        while len(data) < size:
-            more = self._take(size - len(data))
-            if not more:
-                raise LayerCorrupt("the tar archive ends early", remedy=_AGAIN)
-            data += more
         return data
 
-    def copy(self, size: int, write: Callable[[bytes], object]) -> None:
-        """Hand the present member's content on in pieces."""
-        while size:
-            data = self._take(size)
-            if not data:
-                raise LayerCorrupt("the tar archive ends early", remedy=_AGAIN)
-            write(data)
-            size -= len(data)
-            self.left -= len(data)
+    def _exactly(self, size: int) -> bytes:
+        data = self._read(size)
+        if len(data) < size:
+            raise LayerCorrupt("the tar archive ends early", remedy=_AGAIN)
+        return data
 
-    def _skip(self) -> None:
-        self.copy(self.left, len)
+    def content(self) -> Iterator[bytes]:
+        """The content of the member that :meth:`members` came to last, in pieces."""
+        while self._left:
+            data = self._exactly(min(self._left, CHUNK))
+            self._left -= len(data)
+            yield data
 
     def _records(self, size: int, what: str) -> bytes:
         if size > MAX_RECORDS:
@@ -122,7 +105,7 @@ class Tar:
         return self._exactly(size + -size % BLOCK)[:size]
 
     def members(self) -> Iterator[Member]:
-        """Every member in turn; content that was not copied meanwhile is passed over.
+        """Every member in turn; content that was not read meanwhile is passed over.
 
         Raises LayerCorrupt where the archive is cut short, damaged or goes on after its end, HostileLayer
         where it is over the limits.
@@ -151,11 +134,13 @@ class Tar:
                         f"the layer has more than {self.limits.entries} entries",
                         remedy="If you trust its maker, allow more with Limits(entries=...).",
                     )
-                self.left = member.size + -member.size % BLOCK
+                self._left = member.size
                 yield member
-                self._skip()
+                for _ in self.content():
+                    pass
+                self._exactly(-member.size % BLOCK)
                 own, long = {}, {}
-        while data := self._take(CHUNK):
+        while data := self._read(CHUNK):
             if data.strip(b"\0"):
                 raise LayerCorrupt("bytes follow the end of the tar archive", remedy=_AGAIN)
 

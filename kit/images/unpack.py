@@ -11,13 +11,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from kit.images.beneath import OPEN_DIRECTORY, Beneath, Identity, identity, split
-from kit.images.compression import Readable, decompressed
+from kit.images.compression import decompressed
 from kit.images.directory import OVERLAY, WHITEOUT
 from kit.images.errors import HostileLayer, ImageError, LayerCorrupt
 from kit.images.tar import LIMITS, Limits, Member, Tar
@@ -25,7 +25,6 @@ from kit.images.whiteouts import Whiteouts, is_whiteout, make_opaque
 from kit.linux.errors import KernelError
 
 Form = Literal["overlay", "flat"]
-Copy = Callable[[int, Callable[[bytes], object]], None]
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LATEST = (1 << 40) * 1_000_000_000  # nanoseconds: later than any file system's last day
@@ -45,7 +44,7 @@ class Unpacked:
 
 
 def unpack(
-    stream: BinaryIO | Readable,
+    stream: BinaryIO,
     directory: Path,
     *,
     form: Form,
@@ -67,9 +66,9 @@ def unpack(
     tar = Tar(decompressed(stream), limits)
     beneath = Beneath(directory, below)
     try:
-        unpacker = _Unpacker(beneath, form == "overlay", allow_devices)
+        unpacker = _Unpacker(tar, beneath, form == "overlay", allow_devices)
         for member in tar.members():
-            unpacker.add(member, tar.copy)
+            unpacker.add(member)
         unpacker.finish()
     finally:
         beneath.close()
@@ -84,25 +83,25 @@ def unpack(
 class _Unpacker:
     """Makes one member after the other, and finishes the directories when nothing more comes into them."""
 
-    def __init__(self, beneath: Beneath, overlay: bool, allow_devices: bool) -> None:
-        self.beneath, self.allow_devices = beneath, allow_devices
+    def __init__(self, tar: Tar, beneath: Beneath, overlay: bool, allow_devices: bool) -> None:
+        self.tar, self.beneath, self.allow_devices = tar, beneath, allow_devices
         self.whiteouts = Whiteouts(beneath, overlay)
         self.own = os.geteuid() == 0
         self.directories: dict[Identity, tuple[str, Member]] = {}
 
-    def add(self, member: Member, copy: Copy) -> None:
-        """Make one member; ``copy`` hands its content on."""
+    def add(self, member: Member) -> None:
+        """Make one member."""
         parts = split(member.name, "the name")
         if abs(member.mtime_ns) > _LATEST:
             raise HostileLayer("a time that no file system has", member.name)
         try:
-            self._add(parts, member, copy)
+            self._add(parts, member)
         except OSError as error:
             if isinstance(error, ImageError):
                 raise
             raise _refused(member, error) from error
 
-    def _add(self, parts: list[str], member: Member, copy: Copy) -> None:
+    def _add(self, parts: list[str], member: Member) -> None:
         if not parts:
             if member.kind != "directory":
                 raise HostileLayer(f"the layer's root is a {member.kind}", member.name)
@@ -113,7 +112,7 @@ class _Unpacker:
             self.whiteouts.apply(parts, member)
             return
         if member.kind == "file":
-            self._file(parts[-1], member, copy)
+            self._file(parts[-1], member)
         elif member.kind == "directory":
             self._directory(parts[-1], member)
         elif member.kind == "hardlink":
@@ -175,10 +174,11 @@ class _Unpacker:
         finally:
             os.close(fd)
 
-    def _file(self, name: str, member: Member, copy: Copy) -> None:
+    def _file(self, name: str, member: Member) -> None:
         fd = self.beneath.anew(name, lambda: os.open(name, _NEW_FILE, 0o600, dir_fd=self.beneath.parent))
         try:
-            copy(member.size, lambda data: _write(fd, data))
+            for data in self.tar.content():
+                _write(fd, data)
             if self.own:
                 os.fchown(fd, member.uid, member.gid)
             os.fchmod(fd, self._mode(member))  # after the owner, whose change takes setuid away
@@ -235,8 +235,9 @@ class _Unpacker:
 
 
 def _write(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def _refused(member: Member, error: OSError) -> ImageError:
