@@ -55,6 +55,8 @@ def check(one: Instruction, known: Sequence[str]) -> None:
         refuse(f"{name} says nothing: {one.value:.100}", f"Something must follow {name}.")
     if "" in known and name not in ("RUN", "CMD", "ENTRYPOINT", "SHELL", "HEALTHCHECK"):
         refuse(f"{name} with an empty word: {one.value:.100}", "Is a variable in it empty, or misspelt?")
+    if any("\0" in word for word in known):
+        refuse(f"{name} with a NUL byte", "No name and no value of the kernel's can hold one.")
     if name in ("ADD", "COPY"):
         _check_copy(one, known, refuse)
     elif name in PAIRS:
@@ -78,6 +80,11 @@ def check(one: Instruction, known: Sequence[str]) -> None:
 def _check_copy(one: Instruction, known: Sequence[str], refuse: Callable[[str, str], NoReturn]) -> None:
     if len(one.words) < 2:
         refuse(f"{one.name} with one word: {one.value:.100}", f"Write {one.name} SOURCE... DESTINATION.")
+    *sources, destination = one.words
+    if len(sources) > 1 and "$" not in destination and not destination.endswith(("/", ".", "/'", '/"')):
+        refuse(
+            f"{one.name} of several sources to {destination:.100}", "A directory holds them: end it with '/'."
+        )
     for word in known if one.name == "ADD" else ():
         if _REMOTE.match(word):
             refuse(
