@@ -7,6 +7,7 @@ bound to.
 from kit.lab.beside import side_by_side
 from kit.lab.cgroups import cgroup_tree
 from kit.lab.explorer import explore
+from kit.lab.images import shared, sizes
 from kit.lab.limits import limits
 from kit.lab.live import live
 from kit.lab.namespaces import namespace_tree
@@ -28,6 +29,8 @@ __all__ = [
     "plot",
     "process_tree",
     "progress",
+    "shared",
     "side_by_side",
+    "sizes",
     "topology",
 ]
