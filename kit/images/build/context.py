@@ -140,7 +140,8 @@ class Context:
         real = self._real(name, where)
         ignored, matches = self.ignore.match_all(real)
         path = self._path(real)
-        top = self._entry(posixpath.basename(name.rstrip("/")) or "context", path, os.lstat(path), {})
+        last = posixpath.basename(name.rstrip("/")) if name != "." else ""
+        top = self._entry(last or "context", path, os.lstat(path), {})
         if top is None:
             raise BadDockerfile(f"{name:.200} is a socket, which has no content", where)
         below = tuple(self._below(real, matches, alone)) if top.kind == "directory" else ()
