@@ -1,0 +1,260 @@
+"""A RUN: one program in namespaces, a control group and a root of its own, until its end.
+
+Its root is the image's tree (:mod:`kit.images.rootfs`), so what it changes stays in the upper directory and
+becomes a layer. It sees a /proc of its own, a read-only /sys and a small /dev; what files of /proc and /sys
+could harm the machine are covered, as Docker covers them. The program is process 1 of its PID namespace: when
+it ends, the kernel kills what it left running, before anything is packed. See pid_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.cgroups import Cgroup, CgroupError, hierarchy
+from kit.images.build.users import User
+from kit.images.errors import ImageError
+from kit.images.rootfs import Rootfs
+from kit.linux.capabilities import CAPABILITIES
+from kit.linux.mount import MountFlags
+from kit.linux.spawn import Mount, start
+
+#: Docker's default set but for MKNOD: the kit unpacks no layer with devices, so a RUN makes none.
+KEPT = {
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "NET_RAW",
+    "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+}  # fmt: skip
+HOST_NAME = "kit-build"
+PROCESSES = 4096  # pids.max of a RUN: a fork bomb stops there
+NETWORKS = ("none", "host")
+
+_ROOT = User(0, 0, (), "/root")
+
+_QUIET = MountFlags.NOSUID | MountFlags.NODEV | MountFlags.NOEXEC
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_DEV_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+_OF_THE_HOST = ("etc/resolv.conf", "etc/hosts")
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_COVERED = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/sys/firmware", "/sys/devices/virtual/powercap",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: its exit ``status``, a signal's number negated.
+
+    ``out_of_memory`` when the kernel killed something in its control group for want of memory; ``unlimited``
+    says why there was no control group, "" where there was one.
+    """
+
+    status: int
+    out_of_memory: bool = False
+    unlimited: str = ""
+
+
+def run(
+    rootfs: Rootfs,
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str = "/",
+    user: User = _ROOT,
+    network: str = "none",
+    memory: int | str | None = None,
+    output: Callable[[bytes], None] = lambda data: None,
+    timeout: float | None = None,
+) -> Ended:
+    """Run a program in the mounted image to its end; what it prints goes to ``output`` as it comes.
+
+    ``network`` is "none" (only ``lo``) or "host" (the machine's own). ``memory`` is a limit in bytes, by
+    default three quarters of the machine's. Standard input is empty. Raises :class:`KernelError`, naming the
+    step, where it can't be started (no such program, no such directory, EPERM); TimeoutError after
+    ``timeout`` seconds; :class:`ImageError` where the image has no room for /proc, /sys or /dev. Whatever
+    happens, nothing of it runs on and nothing it needed stays.
+    """
+    with ExitStack() as cleanup:
+        mounts = cleanup.enter_context(_mount_points(rootfs, network))
+        group, unlimited = _group(memory)
+        if group is not None:
+            cleanup.enter_context(group)
+        process = start(
+            argv,
+            unshare=["mount", "pid", "uts", "ipc", "cgroup", *(["network"] if network == "none" else [])],
+            hostname=HOST_NAME,
+            loopback=network == "none",
+            mounts=mounts,
+            root=str(rootfs.path),
+            env=dict(env),
+            cwd=cwd,
+            user=(user.uid, user.gid),
+            groups=user.groups,
+            umask=0o022,
+            cgroups=[str(path) for path in group.directories] if group else (),
+            drop_capabilities=[name for name in CAPABILITIES if name not in KEPT],
+            stdout=(pipe := cleanup.enter_context(_Pipe())).write,
+            stderr=pipe.write,
+        )
+        with process:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            pipe.copy(output, deadline, argv)
+            status = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        killed = False
+        if group is not None and "memory" in group.controllers:
+            killed = group["memory.events"]["oom_kill"] > 0
+        return Ended(status, killed, unlimited)
+
+
+class _Pipe:
+    """Standard output and error of the program in one pipe, so that their lines keep their order."""
+
+    def __init__(self) -> None:
+        self.read, self.write = os.pipe()
+
+    def __enter__(self) -> _Pipe:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self.read)
+        self._close_write()
+
+    def _close_write(self) -> None:
+        if self.write >= 0:
+            os.close(self.write)
+            self.write = -1
+
+    def copy(self, output: Callable[[bytes], None], deadline: float | None, argv: Sequence[str]) -> None:
+        """Hand on what arrives until nobody holds the other end any more: then all have ended."""
+        self._close_write()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.read, selectors.EVENT_READ)
+            while True:
+                left = None if deadline is None else deadline - time.monotonic()
+                if (left is not None and left <= 0) or not selector.select(left):
+                    raise TimeoutError(
+                        f"{' '.join(argv)} was still running at its time limit, and was killed"
+                    )
+                data = os.read(self.read, 65536)
+                if not data:
+                    return
+                output(data)
+
+
+def _group(memory: int | str | None) -> tuple[Cgroup | None, str]:
+    """A control group with limits, of the controllers that the machine has; or None and why."""
+    try:
+        there = hierarchy.available()
+        group = Cgroup(
+            f"build-{secrets.token_hex(3)}",
+            controllers=[name for name in ("memory", "pids") if name in there],
+        )
+    except CgroupError as error:
+        return None, str(error)
+    try:
+        if "pids" in there:
+            group["pids.max"] = PROCESSES
+        if "memory" in there:
+            machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            group["memory.max"] = machine * 3 // 4 if memory is None else memory
+    except BaseException:
+        group.close()
+        raise
+    return group, ""
+
+
+@contextmanager
+def _mount_points(rootfs: Rootfs, network: str) -> Iterator[list[Mount]]:
+    """What to mount over the image. A directory that it lacks for that is there while the block runs."""
+    made: list[Path] = []
+    device_files = rootfs.path.with_name("dev")
+    try:
+        for name in ("proc", "sys", "dev"):
+            _directory(rootfs.path / name, made)
+        _fill_dev(device_files)
+        mounts = [_bind(device_files, rootfs.path / "dev")]
+        mounts += [_bind(Path("/dev", name), rootfs.path / "dev" / name) for name in _DEVICES]
+        if network == "host":
+            mounts += [_bind(Path("/", name), rootfs.path / name) for name in _host_files(rootfs.path, made)]
+        yield [*mounts, *_after_pivot()]
+    finally:
+        for path in reversed(made):
+            with suppress(OSError):  # the program put something there: then it is a part of the layer
+                path.rmdir() if path.is_dir() else _remove_empty(path)
+
+
+def _bind(source: Path, target: Path) -> Mount:
+    return Mount(str(source), str(target), None, MountFlags.BIND)
+
+
+def _directory(path: Path, made: list[Path]) -> None:
+    """See that a directory is there; never through a link, which could lead out of the image."""
+    try:
+        path.mkdir(mode=0o755)
+        made.append(path)
+    except FileExistsError:
+        if path.is_symlink() or not path.is_dir():
+            what = f"the image's /{path.name} is no directory, so that nothing can be mounted there"
+            raise ImageError(what, remedy="Make it one, or build from another image.") from None
+
+
+def _fill_dev(directory: Path) -> None:
+    """A directory to become /dev: devices are bound over empty files, see MS_BIND in mount(2)."""
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o755)  # whatever the umask says
+    for name in _DEVICES:
+        (directory / name).touch()
+    for name, target in _DEV_LINKS.items():
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(target)
+    for name in ("pts", "shm"):
+        (directory / name).mkdir(exist_ok=True)
+
+
+def _host_files(root: Path, made: list[Path]) -> Iterator[str]:
+    """The files about the network that the program shall see; those behind a link are left as they are."""
+    etc = root / "etc"
+    _directory(etc, made)
+    for name in _OF_THE_HOST:
+        path = root / name
+        if not Path("/", name).exists() or path.is_symlink() or path.is_dir():
+            continue
+        if not path.exists():
+            path.touch()
+            made.append(path)
+        yield name
+
+
+def _remove_empty(path: Path) -> None:
+    if path.stat().st_size == 0:
+        path.unlink()
+
+
+def _after_pivot() -> Iterator[Mount]:
+    """What is mounted once the image is the root: no link in it can lead anywhere else then."""
+    yield Mount.proc()
+    yield Mount("sysfs", "/sys", "sysfs", _QUIET | MountFlags.RDONLY, after_pivot=True)
+    pts = "newinstance,ptmxmode=0666,mode=0620,gid=5"
+    yield Mount("devpts", "/dev/pts", "devpts", MountFlags.NOSUID | MountFlags.NOEXEC, pts, after_pivot=True)
+    yield Mount("shm", "/dev/shm", "tmpfs", _QUIET, "mode=1777,size=64m", after_pivot=True)
+    for path in filter(os.path.exists, _READ_ONLY):
+        yield Mount(path, path, None, MountFlags.BIND | MountFlags.REC, after_pivot=True)
+        again = MountFlags.BIND | MountFlags.REMOUNT | MountFlags.RDONLY
+        yield Mount(None, path, None, again | _QUIET, after_pivot=True)
+    for path in filter(os.path.exists, _COVERED):
+        if os.path.isdir(path):
+            yield Mount("tmpfs", path, "tmpfs", _QUIET | MountFlags.RDONLY, "size=0k", after_pivot=True)
+        else:
+            yield Mount("/dev/null", path, None, MountFlags.BIND, after_pivot=True)
