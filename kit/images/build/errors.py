@@ -16,8 +16,8 @@ class BadDockerfile(ImageError, ValueError):
 class BuildFailed(ImageError, RuntimeError):
     """A step that could not be carried out; no image was made and no name was given.
 
-    ``where`` is the Dockerfile's name and line, ``status`` a RUN's exit status (a signal's number negated; None
-    where no program ran), ``output`` the last lines of what it printed.
+    ``where`` is the Dockerfile's name and line, ``status`` a RUN's exit status (a signal's number negated;
+    None where no program ran), ``output`` the last lines of what it printed.
     """
 
     status: int | None = None

@@ -1,0 +1,78 @@
+"""The instructions that change no file: what each writes into the image's configuration.
+
+See the OCI image-spec, config.md, and for Healthcheck, OnBuild and Shell Docker's image specification v1.2,
+whose keys every tool passes on.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+
+from kit.images.build.check import nanoseconds
+from kit.images.build.instruction import Instruction
+from kit.images.documents import Document
+
+SHELL = ("/bin/sh", "-c")
+_PERIODS = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "start-period": "StartPeriod",
+    "start-interval": "StartInterval",
+}
+
+
+def command(config: Document, one: Instruction) -> list[str]:
+    """The words of a RUN, CMD or ENTRYPOINT; its shell form is for the image's shell."""
+    return list(one.words) if one.exec_form else [*(config.get("Shell") or SHELL), one.value]
+
+
+def directory(config: Document, path: str) -> str:
+    """An absolute path from one that an instruction names, which may start from the image's WorkingDir."""
+    whole = posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "/", path))
+    return "/" + whole.lstrip("/")  # "//" at the beginning means something to POSIX, and nothing here
+
+
+def configure(config: Document, one: Instruction) -> None:
+    """Note an instruction, its variables replaced, in the image's configuration."""
+    match one.name:
+        case "ENV":
+            env = dict(pair.partition("=")[::2] for pair in config.get("Env") or ())
+            env |= dict(word.partition("=")[::2] for word in one.words)
+            config["Env"] = [f"{name}={value}" for name, value in env.items()]
+        case "LABEL":
+            labels = dict(word.partition("=")[::2] for word in one.words)
+            config["Labels"] = {**(config.get("Labels") or {}), **labels}
+        case "EXPOSE":
+            config["ExposedPorts"] = {
+                **(config.get("ExposedPorts") or {}),
+                **{port: {} for port in one.words},
+            }
+        case "VOLUME":
+            config["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in one.words}}
+        case "CMD":
+            config["Cmd"] = command(config, one)
+        case "ENTRYPOINT":
+            config["Entrypoint"] = command(config, one)
+        case "USER":
+            config["User"] = one.words[0]
+        case "WORKDIR":
+            config["WorkingDir"] = directory(config, one.words[0])
+        case "STOPSIGNAL":
+            config["StopSignal"] = one.words[0]
+        case "SHELL":
+            config["Shell"] = list(one.words)
+        case "ONBUILD":
+            config["OnBuild"] = [*(config.get("OnBuild") or ()), one.words[0]]
+        case "HEALTHCHECK":
+            config["Healthcheck"] = _healthcheck(one)
+
+
+def _healthcheck(one: Instruction) -> dict[str, Any]:
+    check: dict[str, Any] = {"Test": list(one.words)}
+    for flag, key in _PERIODS.items():
+        if flag in one.flags:
+            check[key] = nanoseconds(one.flags[flag], one.where)
+    if "retries" in one.flags:
+        check["Retries"] = int(one.flags["retries"])
+    return check

@@ -1,0 +1,96 @@
+"""A build as people know it from Docker: a line per step, what it prints, and what came of it."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kit.images.build.events import Done, Event, Output, Started, Step, Warned
+from kit.images.image import Image
+from kit.show import Table, size
+
+_BOLD, _DIM, _PLAIN = "\033[1m", "\033[2m", "\033[0m"
+
+
+def outcome(step: Step) -> str:
+    """CACHED, or how long the step took, and the size of its layer if it made one."""
+    if step.error:
+        return "failed"
+    parts = ["CACHED" if step.cached else f"{step.seconds:.1f} s", *([size(step.size)] if step.size else [])]
+    return ", ".join(parts)
+
+
+@dataclass(frozen=True, repr=False)
+class Built:
+    """What a build came to: the ``image``, its ``steps`` and the ``tags`` it was given."""
+
+    image: Image
+    steps: list[Step]
+    tags: list[str]
+
+    @property
+    def title(self) -> str:
+        """The same for every run of the same build."""
+        return f"Built {', '.join(self.tags) or 'an image without a name'} in {len(self.steps)} steps"
+
+    def table(self) -> Table:
+        """A row for each step."""
+        rows = [
+            (f"{step.number}/{step.total}", step.text, "CACHED" if step.cached else f"{step.seconds:.2f} s",
+             size(step.size) if step.size else "")
+            for step in self.steps
+        ]  # fmt: skip
+        return Table(self.title, ["step", "instruction", "time", "layer"], rows, f"id {self.image.id[7:19]}")
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self.table()._repr_mimebundle_()
+
+
+class Printer:
+    """Writes a build's events as text, as they come; ``styled`` for a terminal.
+
+    What a RUN prints is indented, and passed on as soon as it arrives.
+    """
+
+    def __init__(self, write: Callable[[str], object], styled: bool = False) -> None:
+        self.write = write
+        self.bold, self.dim, self.plain = (_BOLD, _DIM, _PLAIN) if styled else ("", "", "")
+        self._begin()
+
+    def _begin(self) -> None:
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self.at_start = True  # of a line
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(step):
+                self._begin()
+                self.write(f"{self.bold}Step {step.number}/{step.total} : {step.text}{self.plain}\n")
+            case Output(_, data):
+                self._output(self.decode(data))
+            case Done(step):
+                self._output(self.decode(b"", True))
+                end = "" if self.at_start else "\n"
+                self.write(f"{end} ---> {outcome(step)}\n")
+            case Warned(text):
+                self.write(f"[Warning] {text}\n")
+
+    def _output(self, text: str) -> None:
+        for line in text.splitlines(keepends=True):
+            indent = "      " if self.at_start else ""
+            self.write(f"{indent}{self.dim}{line}{self.plain}")
+            self.at_start = line.endswith(("\n", "\r"))
+
+    def finish(self, built: Built) -> None:
+        """The last lines."""
+        self.write(f"Successfully built {built.image.id[7:19]}\n")
+        for tag in built.tags:
+            self.write(f"Successfully tagged {tag}\n")
