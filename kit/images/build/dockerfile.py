@@ -202,13 +202,13 @@ def _stage(one: Instruction, index: int, path: str) -> Stage:
 
 
 def _check_references(stages: tuple[Stage, ...], names: dict[str, int], path: str) -> None:
-    """Refuse what refers to the stage that it stands in, or to one that comes later."""
+    """Refuse what refers to a stage that comes later. ``FROM a AS a`` does not: it means an image."""
     known: set[str] = set()
     for stage in stages:
-        used = [("FROM", stage.base, stage.line)]
+        used = [("FROM", stage.base, stage.line)] if stage.base.lower() != stage.name else []
         used += [("COPY --from", i.flags["from"], i.line) for i in stage.instructions if "from" in i.flags]
         for what, text, line in used:
-            late = text.isdigit() and what != "FROM" and int(text) >= stage.index
+            late = what != "FROM" and text.isdecimal() and int(text) >= stage.index
             if late or (text.lower() in names and text.lower() not in known):
                 raise BadDockerfile(
                     f"{what} {text:.100}: this stage itself, or one that comes later",
