@@ -14,6 +14,7 @@ import errno
 import mmap
 import os
 import secrets
+import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -57,7 +58,7 @@ class Rootfs:
         self.path = directory / "merged"
         self.upper = directory / "upper"
         self.lower_dirs = lower_dirs
-        self._cleanup = cleanup
+        self._finalizer = weakref.finalize(self, cleanup.close)  # a cell that is run again drops the last one
 
     def changes(self) -> list[Entry]:
         """What was changed, as the entries of a layer: :func:`kit.images.directory.diff`.
@@ -75,7 +76,7 @@ class Rootfs:
 
     def close(self) -> None:
         """Unmount it, remove the changes and let go of the snapshots; once more is fine."""
-        self._cleanup.close()
+        self._finalizer()
 
     def __enter__(self) -> Rootfs:
         return self

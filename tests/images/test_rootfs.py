@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -162,6 +163,17 @@ def test_mounted_snapshots_are_in_use(store: Store) -> None:
     rootfs.close()
     rootfs.close()
     assert sorted(Snapshots(store).remove_unused()) == sorted(one.chain_ids())
+
+
+def test_one_that_is_dropped_goes_by_itself(store: Store) -> None:
+    rootfs = mount(store, one := image(store, BASE))
+    rootfs = mount(store, one)  # as a cell does that is run again
+    gc.collect()
+    assert mounts_of(store) == [rootfs.path.parent.name]
+    del rootfs
+    gc.collect()
+    assert mounts_of(store) == []
+    assert Snapshots(store).remove_unused() == one.chain_ids()
 
 
 def test_it_goes_though_a_program_is_still_inside(store: Store) -> None:
