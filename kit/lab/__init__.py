@@ -5,6 +5,7 @@ bound to.
 """
 
 from kit.lab.beside import side_by_side
+from kit.lab.build import build
 from kit.lab.cgroups import cgroup_tree
 from kit.lab.explorer import explore
 from kit.lab.images import shared, sizes
@@ -20,6 +21,7 @@ from kit.lab.topology import topology
 
 __all__ = [
     "Picture",
+    "build",
     "cgroup_tree",
     "explore",
     "limits",
