@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kit.images.errors import HostileLayer
+from kit.images.whiteouts import is_whiteout, make_opaque
 from kit.linux.errors import KernelError
 from kit.linux.openat2 import (
     RESOLVE_BENEATH,
@@ -22,7 +23,7 @@ from kit.linux.remove import remove
 
 DEPTH = 256  # directories that a name in a layer may go down
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-Identity = tuple[int, int]
+_NEW = 0o755, 0, 0  # mode and owner of a directory that no layer speaks of
 _Made = TypeVar("_Made")
 
 
@@ -36,33 +37,17 @@ def split(name: str, what: str) -> list[str]:
     return parts
 
 
-def identity(directory: int) -> Identity:
-    """What tells an open directory from every other, by whatever name it was found."""
-    status = os.fstat(directory)
-    return status.st_dev, status.st_ino
-
-
 class Beneath:
-    """An open directory as the root of all lookups. The directory that was entered last stays open.
-
-    ``made`` has the names that were made here, for each directory: a whiteout is for what was there before.
-    """
+    """An open directory as the root of all lookups. The directory that was entered last stays open."""
 
     def __init__(self, directory: Path, below: Sequence[Path] = ()) -> None:
         self.below = below
         self.root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.parent, self.path = -1, ""
-        self.identity: Identity = (0, 0)
-        self.made: dict[Identity, set[str]] = {}
+        self.parent, self.path = os.dup(self.root), ""
 
     def close(self) -> None:
-        self._leave()
+        os.close(self.parent)
         os.close(self.root)
-
-    def _leave(self) -> None:
-        if self.parent >= 0:
-            os.close(self.parent)
-        self.parent = -1
 
     def open(self, path: str, flags: int = os.O_RDONLY | os.O_DIRECTORY) -> int:
         """A descriptor; links on the way lead where they would with the directory as "/". KernelError."""
@@ -71,32 +56,39 @@ class Beneath:
     def enter(self, parts: list[str]) -> None:
         """Make ``parts`` the present ``parent``. What is missing on the way is made, like it is ``below``."""
         path = "/".join(parts)
-        if self.parent < 0 or path != self.path:
-            self._leave()
-            self.parent, self.path = self._open_or_make(path), path
-            self.identity = identity(self.parent)
+        if path != self.path:
+            directory = self._open_or_make(path)
+            os.close(self.parent)
+            self.parent, self.path = directory, path
 
     def _open_or_make(self, path: str) -> int:
         try:
             return self.open(path)
         except KernelError as error:
-            if error.errno != errno.ENOENT or not path:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
         above, _, name = path.rpartition("/")
         parent = self._open_or_make(above)
         try:
-            os.mkdir(name, 0o755, dir_fd=parent)  # EEXIST: it is a link that leads nowhere
             mode, uid, gid = self._below(path)
+            try:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except FileExistsError:
+                if not is_whiteout(name, parent):
+                    raise  # a file, or a link that leads nowhere
+                os.unlink(name, dir_fd=parent)
+                os.mkdir(name, 0o755, dir_fd=parent)
+                make_opaque(name, parent)
+                mode, uid, gid = _NEW
             if os.geteuid() == 0:
                 os.chown(name, uid, gid, dir_fd=parent)
             os.chmod(name, mode, dir_fd=parent)  # whatever the umask says
-            self.made.setdefault(identity(parent), set()).add(name)
         finally:
             os.close(parent)
         return self.open(path)
 
     def _below(self, path: str) -> tuple[int, int, int]:
-        """Mode and owner of a directory in the layers below, topmost first; else 0755 and root's.
+        """Mode and owner of a directory in the layers below, topmost first.
 
         A directory that a layer only passes through would otherwise hide what the layers below say of it.
         """
@@ -113,15 +105,7 @@ class Beneath:
             status = os.fstat(fd)
             os.close(fd)
             return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-        return 0o755, 0, 0
-
-    def note(self, name: str) -> None:
-        """``name`` in the present directory was made here."""
-        self.made.setdefault(self.identity, set()).add(name)
-
-    def is_directory(self, name: str) -> bool:
-        """Whether ``name`` in the present directory is one itself, and no link to one."""
-        return stat.S_ISDIR(os.stat(name, dir_fd=self.parent, follow_symlinks=False).st_mode)
+        return _NEW
 
     def anew(self, name: str, make: Callable[[], _Made]) -> _Made:
         """What ``make`` makes as ``name`` in the present directory; what is in its way is removed."""

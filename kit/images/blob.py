@@ -52,6 +52,13 @@ def new_file(directory: Path) -> tuple[BinaryIO, Path]:
             continue
 
 
+def write_all(fd: int, data: ReadableBuffer) -> None:
+    """As write(2), which may write less than it was given, until all is written."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
 def sync_directory(directory: Path) -> None:
     """Bring the names in a directory to the disk: a renamed file survives a power cut only after that."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

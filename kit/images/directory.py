@@ -14,10 +14,7 @@ from pathlib import Path
 
 from kit.images.entry import Entry, Kind
 from kit.images.errors import ImageError
-
-WHITEOUT = ".wh."  # before a name: what a lower layer has of that name is gone
-OPAQUE = ".wh..wh..opq"  # in a directory: nothing of the lower layers shows through
-OVERLAY = ("trusted.overlay.", "user.overlay.")  # xattrs of the overlay file system itself, not of files
+from kit.images.whiteouts import OPAQUE, OVERLAY, WHITEOUT
 
 _KINDS: list[tuple[Callable[[int], bool], Kind]] = [
     (stat.S_ISREG, "file"),
@@ -115,7 +112,7 @@ def diff(upper: Path) -> Iterator[Entry]:
     """
     seen: dict[tuple[int, int], str] = {}
     for name, path, status in _walk(str(upper)):
-        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:  # a whiteout
             parent, slash, last = name.rpartition("/")
             yield Entry(f"{parent}{slash}{WHITEOUT}{last}", "file", 0, data=b"")
             continue

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 from kit.images.beneath import split
 from kit.images.compression import decompressed
 from kit.images.descriptor import Descriptor
-from kit.images.directory import OPAQUE, WHITEOUT
 from kit.images.entry import Kind
 from kit.images.image import Image
 from kit.images.tar import LIMITS, Member, Tar
+from kit.images.whiteouts import OPAQUE, WHITEOUT
 
 How = Literal["added", "changed", "removed"]
 

@@ -112,7 +112,6 @@ class Snapshots:
                     unpack(
                         stream,
                         work / "fs",
-                        form="overlay",
                         diff_id=diff_id,
                         below=below,
                         allow_devices=allow_devices,

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 
-from kit.images.directory import OVERLAY
 from kit.images.image import Image
 from kit.images.rootfs import Rootfs
 from kit.images.snapshots import Snapshots
+from kit.images.whiteouts import OVERLAY
 from kit.lab.explored import printable
 from kit.lab.layers import fit, instruction
 from kit.lab.palette import BLUE, GREEN, INK, RULE, VERMILLION

@@ -27,7 +27,7 @@ def lay_out(entries, root):
     with tempfile.TemporaryFile() as blob:
         layer = pack(entries, blob, None)
         blob.seek(0)
-        unpack(blob, root, form="flat", diff_id=layer.diff_id)
+        unpack(blob, root, diff_id=layer.diff_id)
     return root
 
 

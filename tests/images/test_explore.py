@@ -16,8 +16,8 @@ from kit.images.errors import BlobCorrupt, HostileLayer, LayerCorrupt
 from kit.images.explore import Exploration, explore
 from kit.images.image import Image
 from kit.images.layer import Compression, pack
+from kit.images.snapshots import Snapshots
 from kit.images.store import Store
-from kit.images.unpack import unpack
 from tests.images import images, trees
 
 
@@ -50,14 +50,12 @@ def changes(found: Exploration, number: int) -> dict[str, str]:
 
 
 def unpacked(found: Exploration, directory: Path) -> set[str]:
-    """Every path there is when the layers are really unpacked onto one another."""
-    directory.mkdir()
-    for one in found.layers:
-        with found.image.store.open(one.descriptor) as stream:
-            unpack(stream, directory, form="flat")
-    return set(trees.tree(directory))
+    """Every path there is when the kernel puts the layers on one another."""
+    with Snapshots(found.image.store).hold(found.image) as held:
+        return set(trees.tree(trees.merge(held.lower_dirs, directory)))
 
 
+@pytest.mark.needs("root")
 def test_added_changed_and_removed(store: Store, tmp_path: Path) -> None:
     found = explored(
         store,
@@ -110,6 +108,7 @@ def test_a_directory_is_a_change_only_when_its_mode_or_owner_is(store: Store) ->
 TREE = [directory("d"), file("d/a", b"1"), directory("d/e"), file("d/e/b", b"22"), file("dx", b"333")]
 
 
+@pytest.mark.needs("root")
 @pytest.mark.parametrize(
     ("above", "left"),
     [

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kit.images.compression import compressor
 from kit.images.errors import ImageError
 from kit.images.tar import Limits
-from kit.images.unpack import Form, unpack
+from kit.images.unpack import unpack
 from tests.images.trees import archive, member, tree
 
 LIMITS = Limits(size=1 << 20, entries=100)
@@ -65,7 +65,7 @@ def members(draw: st.DrawFn) -> bytes:
     )
 
 
-def survive(data: bytes, form: Form, earlier: bytes = b"") -> None:
+def survive(data: bytes, earlier: bytes = b"") -> None:
     """Unpack beside a directory that must stay as it is, over an earlier layer if there is one."""
     above = Path(tempfile.mkdtemp())
     try:
@@ -75,7 +75,7 @@ def survive(data: bytes, form: Form, earlier: bytes = b"") -> None:
         before = tree(above / "secret"), above.stat().st_mtime_ns
         for layer in (earlier, data):
             try:
-                unpack(io.BytesIO(layer), above / "root", form=form, limits=LIMITS, allow_devices=True)
+                unpack(io.BytesIO(layer), above / "root", limits=LIMITS, allow_devices=True)
             except ImageError as told:
                 assert str(told)
         assert (tree(above / "secret"), above.stat().st_mtime_ns) == before
@@ -95,9 +95,9 @@ many = settings(
 
 @pytest.mark.needs("root")
 @many
-@given(st.lists(members(), max_size=8), st.lists(members(), max_size=8), st.sampled_from(["overlay", "flat"]))
-def test_members_of_any_kind_in_any_order(earlier: list[bytes], late: list[bytes], form: Form) -> None:
-    survive(archive(late).getvalue(), form, archive(earlier).getvalue())
+@given(st.lists(members(), max_size=8), st.lists(members(), max_size=8))
+def test_members_of_any_kind_in_any_order(earlier: list[bytes], late: list[bytes]) -> None:
+    survive(archive(late).getvalue(), archive(earlier).getvalue())
 
 
 @pytest.mark.needs("root")
@@ -111,7 +111,7 @@ def test_bytes_changed_anywhere(good: list[bytes], data: st.DataObject) -> None:
     if header := bytes(layer[at : at + 512]).strip(b"\0"):  # so that the damage gets past the checksum
         total = sum(layer[at : at + 148]) + 8 * 32 + sum(layer[at + 156 : at + 512])
         layer[at + 148 : at + 156] = b"%06o\0 " % total if header else b""
-    survive(bytes(layer), "flat")
+    survive(bytes(layer))
 
 
 @many
@@ -121,10 +121,10 @@ def test_damaged_compression(compression: str | None, content: bytes, data: st.D
     plain = archive([member("a", tarfile.REGTYPE, content)]).getvalue()
     layer = bytearray(squeezed.compress(plain) + squeezed.flush())
     layer[data.draw(st.integers(0, len(layer) - 1))] ^= data.draw(st.integers(1, 255))
-    survive(bytes(layer[: data.draw(st.integers(0, len(layer)))]), "flat")
+    survive(bytes(layer[: data.draw(st.integers(0, len(layer)))]))
 
 
 @many
 @given(st.sampled_from([b"", b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd"]), st.binary(max_size=2000))
 def test_bytes_of_no_sense(magic: bytes, rest: bytes) -> None:
-    survive(magic + rest, "flat")
+    survive(magic + rest)

@@ -13,8 +13,9 @@ from kit.images.image import Image, write_image
 from kit.images.layer import pack
 from kit.images.load import load
 from kit.images.save import save
+from kit.images.snapshots import Snapshots
 from kit.images.store import Store
-from kit.images.unpack import unpack
+from tests.images.trees import merge
 
 LOWER = [
     Entry("etc", "directory", 0o755, mtime=1),
@@ -80,11 +81,8 @@ def test_the_same_tree_for_everyone(tmp_path: Path, compression: Compression | N
 
     other = Store(tmp_path / "other")
     image = Image.of(other, load(other, tmp_path / "a.tar")["docker.io/library/a:1"])
-    ours = tmp_path / "ours"
-    ours.mkdir()
-    for layer, diff_id in zip(image.layers, image.diff_ids, strict=True):
-        with other.open(layer) as file:
-            unpack(file, ours, form="flat", diff_id=diff_id)
+    with Snapshots(other).hold(image) as held:
+        ours = merge(held.lower_dirs, tmp_path / "ours")
 
     assert tree(ours) == tree(tmp_path / "bundle" / "rootfs")
     assert sorted(os.listdir(ours / "var")) == ["new"]

@@ -1,10 +1,9 @@
-"""Unpacking: all that a layer says of a file arrives, and whiteouts do in both forms what they mean."""
+"""Unpacking: all that a layer says of a file arrives, and whiteouts mean to an overlay what they say."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import stat
 import struct
@@ -16,13 +15,16 @@ from pathlib import Path
 import pytest
 
 from kit.images.compression import Compression
+from kit.images.descriptor import OCI_LAYER, OCI_LAYER_GZIP
 from kit.images.entry import Entry
 from kit.images.errors import HostileLayer, ImageError, LayerCorrupt
+from kit.images.image import write_image
 from kit.images.layer import diff, from_directory, pack
+from kit.images.store import Store
 from kit.images.tar import Limits
-from kit.images.unpack import Form, Unpacked, unpack
+from kit.images.unpack import Unpacked, unpack
 from kit.linux.spawn import Mount, run
-from tests.images.trees import archive, directory, hard_link, member, symlink, tree
+from tests.images.trees import archive, directory, hard_link, member, merge, symlink, tree
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # cap_net_bind_service=ep
 ENTRIES = [
@@ -51,18 +53,19 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def flat(root: Path, *members: bytes, form: Form = "flat", **rest: bool) -> Unpacked:
-    return unpack(archive(members), root, form=form, **rest)
+def put(root: Path, *members: bytes) -> Unpacked:
+    """Unpack these members into ``root``, which is made where it is missing."""
+    root.mkdir(exist_ok=True)
+    return unpack(archive(members), root)
 
 
 @pytest.mark.needs("root")
-@pytest.mark.parametrize("form", ["overlay", "flat"])
 @pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
-def test_what_was_packed_comes_out(root: Path, form: Form, compression: Compression | None) -> None:
+def test_what_was_packed_comes_out(root: Path, compression: Compression | None) -> None:
     out = io.BytesIO()
     layer = pack(ENTRIES, out, compression)
     out.seek(0)
-    done = unpack(out, root, form=form, allow_devices=True, diff_id=layer.diff_id)
+    done = unpack(out, root, allow_devices=True, diff_id=layer.diff_id)
     assert (done.diff_id, done.entries) == (layer.diff_id, len(ENTRIES))
     found = {entry.name: entry for entry in from_directory(root)}
     for entry in ENTRIES:
@@ -86,7 +89,7 @@ def test_fractions_of_a_second_and_long_names_of_both_dialects(root: Path) -> No
     info = tarfile.TarInfo("d/" + "n" * 200)
     info.mtime = 3
     gnu = info.tobuf(tarfile.GNU_FORMAT)
-    flat(root, gnu, member("exact", pax_headers={"mtime": "1234567890.123456789"}))
+    put(root, gnu, member("exact", pax_headers={"mtime": "1234567890.123456789"}))
     assert (root / "exact").stat().st_mtime_ns == 1234567890_123456789
     assert (root / "d" / ("n" * 200)).stat().st_mtime == 3
 
@@ -98,7 +101,7 @@ def test_a_directorys_default_acl_is_not_inherited(root: Path) -> None:
         struct.pack("<HHI", tag, bits, 9 if tag == 2 else 0xFFFFFFFF) for tag, bits in entries
     )
     value = acl.decode("utf-8", "surrogateescape")
-    flat(root, directory("d", pax_headers={"SCHILY.xattr.system.posix_acl_default": value}), member("d/x"))
+    put(root, directory("d", pax_headers={"SCHILY.xattr.system.posix_acl_default": value}), member("d/x"))
     assert os.getxattr(root / "d", "system.posix_acl_default") == acl
     assert os.listxattr(root / "d" / "x") == []
     assert stat.S_IMODE((root / "d" / "x").stat().st_mode) == 0o644
@@ -107,7 +110,7 @@ def test_a_directorys_default_acl_is_not_inherited(root: Path) -> None:
 def test_what_is_missing_on_the_way_is_made_whatever_the_umask(root: Path) -> None:
     before = os.umask(0o077)
     try:
-        flat(root, member("a/b/c"))
+        put(root, member("a/b/c"))
     finally:
         os.umask(before)
     assert stat.S_IMODE((root / "a" / "b").stat().st_mode) == 0o755
@@ -115,13 +118,13 @@ def test_what_is_missing_on_the_way_is_made_whatever_the_umask(root: Path) -> No
 
 
 def test_the_root_itself_has_an_owner_and_a_mode(root: Path) -> None:
-    flat(root, directory("./", mode=0o711, mtime=77), member("./file", data=b"1"))
+    put(root, directory("./", mode=0o711, mtime=77), member("./file", data=b"1"))
     assert (stat.S_IMODE(root.stat().st_mode), root.stat().st_mtime) == (0o711, 77)
     assert (root / "file").read_bytes() == b"1"
 
 
 def test_the_last_entry_of_a_name_counts(root: Path) -> None:
-    flat(
+    put(
         root,
         *(member("file", data=b"one"), hard_link("other", "file"), member("file", data=b"two")),
         *(directory("x", mode=0o700), member("x/in"), member("x", data=b"now a file")),
@@ -135,8 +138,8 @@ def test_the_last_entry_of_a_name_counts(root: Path) -> None:
 
 
 def test_links_lead_where_they_would_in_a_container(root: Path) -> None:
-    flat(root, directory("usr/lib"), symlink("lib", "/usr/lib"), symlink("usr/up", "../../../usr/lib"))
-    flat(root, member("lib/one", data=b"1"), member("usr/up/two", data=b"2"), hard_link("three", "lib/two"))
+    put(root, directory("usr/lib"), symlink("lib", "/usr/lib"), symlink("usr/up", "../../../usr/lib"))
+    put(root, member("lib/one", data=b"1"), member("usr/up/two", data=b"2"), hard_link("three", "lib/two"))
     assert sorted(os.listdir(root / "usr" / "lib")) == ["one", "two"]
     assert (root / "three").read_bytes() == b"2"
     assert (root / "lib").is_symlink()
@@ -154,21 +157,34 @@ UPPER = (
 TOGETHER = {"etc", "etc/kept", "opt", "opt/sub", "opt/sub/new", "opt/late", "var", "var/w"}
 
 
-def test_whiteouts_applied_flat(root: Path) -> None:
-    flat(root, *LOWER)
-    flat(root, *UPPER)
-    assert set(tree(root)) == TOGETHER
+@pytest.mark.needs("root")
+def test_the_kernel_puts_layers_together(tmp_path: Path) -> None:
+    put(tmp_path / "lower", *LOWER)
+    put(tmp_path / "upper", *UPPER)
+    assert set(tree(merge([tmp_path / "upper", tmp_path / "lower"], tmp_path / "all"))) == TOGETHER
 
 
-def test_a_whiteout_is_for_the_layers_below_whatever_the_order(root: Path) -> None:
-    flat(root, *LOWER)
-    flat(root, directory("opt"), member("opt/new"), member(".wh.opt"), member("var"), member(".wh.var"))
-    assert set(tree(root)) == {"etc", "etc/old", "etc/kept", "opt", "opt/new", "var"}
+@pytest.mark.needs("root")
+def test_a_whiteout_is_for_the_layers_below_whatever_the_order(tmp_path: Path) -> None:
+    put(tmp_path / "lower", *LOWER)
+    both = directory("opt"), member("opt/new"), member(".wh.opt"), member("var"), member(".wh.var")
+    put(tmp_path / "upper", *both)
+    together = merge([tmp_path / "upper", tmp_path / "lower"], tmp_path / "all")
+    assert set(tree(together)) == {"etc", "etc/old", "etc/kept", "opt", "opt/new", "var"}
+
+
+@pytest.mark.needs("root")
+def test_a_directory_after_its_whiteout_or_a_file_is_a_new_one(tmp_path: Path) -> None:
+    put(tmp_path / "lower", *LOWER)
+    put(tmp_path / "upper", member(".wh.opt"), directory("opt"), member("etc"), directory("etc"))
+    put(tmp_path / "upper", member(".wh.var"), member("var/new"))
+    together = merge([tmp_path / "upper", tmp_path / "lower"], tmp_path / "all")
+    assert set(tree(together)) == {"etc", "opt", "var", "var/new"}
 
 
 @pytest.mark.needs("root")
 def test_whiteouts_in_the_overlays_form(root: Path) -> None:
-    flat(root, *UPPER, form="overlay")
+    put(root, *UPPER)
     gone = (root / "etc" / "old").lstat()
     assert stat.S_ISCHR(gone.st_mode) and gone.st_rdev == 0
     assert os.getxattr(root / "opt", "trusted.overlay.opaque") == b"y"
@@ -177,82 +193,61 @@ def test_whiteouts_in_the_overlays_form(root: Path) -> None:
 
 
 @pytest.mark.needs("root")
-def test_the_kernel_puts_the_layers_together_as_a_flat_unpack_does(tmp_path: Path) -> None:
-    for name in ("lower", "upper", "flat", "merged"):
-        (tmp_path / name).mkdir()
-    flat(tmp_path / "lower", *LOWER, form="overlay")
-    flat(tmp_path / "upper", *UPPER, form="overlay")
-    flat(tmp_path / "flat", *LOWER)
-    flat(tmp_path / "flat", *UPPER)
-    layers = f"lowerdir={tmp_path}/upper:{tmp_path}/lower"
-    shown = run(
-        ["find", ".", "-mindepth", "1", "-printf", "%P %y %m %U %G\\n"],
-        unshare=["mount"],
-        mounts=[Mount("overlay", f"{tmp_path}/merged", "overlay", data=layers)],
-        cwd=f"{tmp_path}/merged",
-    )
-    assert shown.returncode == 0, shown.stderr
-    plain = run(["find", ".", "-mindepth", "1", "-printf", "%P %y %m %U %G\\n"], cwd=f"{tmp_path}/flat")
-    assert sorted(shown.stdout.splitlines()) == sorted(plain.stdout.splitlines())
-
-
-@pytest.mark.needs("root")
 def test_a_diff_unpacked_is_the_same_diff(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
-    flat(tmp_path / "first", *UPPER, form="overlay")
+    put(tmp_path / "first", *UPPER)
+    (tmp_path / "second").mkdir()
     out = io.BytesIO()
     layer = pack(diff(tmp_path / "first"), out)
     out.seek(0)
-    unpack(out, tmp_path / "second", form="overlay", diff_id=layer.diff_id)
+    unpack(out, tmp_path / "second", diff_id=layer.diff_id)
     assert tree(tmp_path / "first", times=False) == tree(tmp_path / "second", times=False)
     assert pack(diff(tmp_path / "second"), io.BytesIO()) == layer
 
 
 def test_the_whole_stream_is_the_diff_id(root: Path) -> None:
     padded = archive([member("a", data=b"1")]).getvalue() + b"\0" * 20_480
-    done = unpack(io.BytesIO(padded), root, form="flat")
+    done = unpack(io.BytesIO(padded), root)
     assert done.diff_id == "sha256:" + hashlib.sha256(padded).hexdigest()
     assert done.size == len(padded)
     with pytest.raises(LayerCorrupt, match="was promised"):
-        unpack(io.BytesIO(padded), root, form="flat", diff_id="sha256:" + "0" * 64)
+        unpack(io.BytesIO(padded), root, diff_id="sha256:" + "0" * 64)
 
 
 @pytest.mark.parametrize("junk", [b"x", b"\0" * 100 + b"x", b"\0" * 1_000_000 + b"x", member("after")])
 def test_bytes_after_the_end_are_told(root: Path, junk: bytes) -> None:
     with pytest.raises(LayerCorrupt, match="follow the end"):
-        unpack(io.BytesIO(archive([member("a")]).getvalue() + junk), root, form="flat")
+        unpack(io.BytesIO(archive([member("a")]).getvalue() + junk), root)
 
 
 @pytest.mark.parametrize("end", [0, 100, 512, 600, 1024, 1500])
 def test_an_early_end_is_told(root: Path, end: int) -> None:
     whole = archive([member("a", data=b"x" * 700)]).getvalue()
     with pytest.raises(LayerCorrupt, match="ends early"):
-        unpack(io.BytesIO(whole[:end]), root, form="flat")
+        unpack(io.BytesIO(whole[:end]), root)
 
 
 def test_a_damaged_header_is_told(root: Path) -> None:
     data = bytearray(archive([member("a"), member("b")]).getvalue())
     data[512 + 10] ^= 1
     with pytest.raises(LayerCorrupt, match="bad checksum"):
-        unpack(io.BytesIO(bytes(data)), root, form="flat")
+        unpack(io.BytesIO(bytes(data)), root)
 
 
 @pytest.mark.parametrize("kind", [b"S", b"V", b"M", b"Z"])
 def test_members_of_one_maker_are_refused_by_name(root: Path, kind: bytes) -> None:
     with pytest.raises(LayerCorrupt, match="no place in a layer"):
-        flat(root, member("a", kind))
+        put(root, member("a", kind))
 
 
 def test_limits_are_the_callers_to_raise(root: Path) -> None:
     layer = archive([member("a", data=b"x" * 4096), member("b")])
     with pytest.raises(HostileLayer, match=r"Limits\(size"):
-        unpack(layer, root, form="flat", limits=Limits(size=4096))
+        unpack(layer, root, limits=Limits(size=4096))
     layer.seek(0)
     with pytest.raises(HostileLayer, match=r"Limits\(entries"):
-        unpack(layer, root, form="flat", limits=Limits(entries=1))
+        unpack(layer, root, limits=Limits(entries=1))
     layer.seek(0)
-    assert unpack(layer, root, form="flat", limits=Limits(1 << 20, 2)).entries == 2
+    assert unpack(layer, root, limits=Limits(1 << 20, 2)).entries == 2
 
 
 @pytest.mark.needs("root")
@@ -262,7 +257,7 @@ def test_a_full_disk_is_not_the_layers_fault(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from kit.images.unpack import unpack\n"
         "from tests.images.trees import archive, member\n"
-        f"try: unpack(archive([member('a', data=b'x' * 300_000)]), Path({str(tmp_path)!r}), form='flat')\n"
+        f"try: unpack(archive([member('a', data=b'x' * 300_000)]), Path({str(tmp_path)!r}))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     told = run(
@@ -276,49 +271,26 @@ def test_a_full_disk_is_not_the_layers_fault(tmp_path: Path) -> None:
 
 @pytest.mark.needs("root", "umoci")
 def test_umoci_unpacks_the_same_tree(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    layers = []
-    blobs = tmp_path / "image" / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def put(data: bytes) -> dict[str, object]:
-        digest = hashlib.sha256(data).hexdigest()
-        (blobs / digest).write_bytes(data)
-        return {"digest": f"sha256:{digest}", "size": len(data)}
-
+    store = Store(tmp_path / "store")
     lower, upper = io.BytesIO(), archive(UPPER)
     pack([*ENTRIES, *from_members(LOWER, tmp_path)], lower)
-    media = "application/vnd.oci.image.layer.v1.tar"
-    layers = [
-        put(lower.getvalue()) | {"mediaType": media + "+gzip"},
-        put(upper.getvalue()) | {"mediaType": media},
-    ]
-    ids = []
-    for stream in (lower, upper):
+    layers, directories = [], []
+    for stream, kind in ((lower, OCI_LAYER_GZIP), (upper, OCI_LAYER)):
         stream.seek(0)
-        ids.append(unpack(stream, tmp_path / "mine", form="flat", allow_devices=True).diff_id)
-    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ids}}
-    manifest = {
-        "schemaVersion": 2,
-        "config": put(json.dumps(config).encode())
-        | {"mediaType": "application/vnd.oci.image.config.v1+json"},
-        "layers": layers,
-    }
-    named = put(json.dumps(manifest).encode()) | {
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "annotations": {"org.opencontainers.image.ref.name": "test"},
-    }
-    (tmp_path / "image" / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
-    (tmp_path / "image" / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    command = ["umoci", "unpack", "--image", f"{tmp_path}/image:test", f"{tmp_path}/bundle"]
+        directories.insert(0, tmp_path / kind[-4:])
+        directories[0].mkdir()
+        diff_id = unpack(stream, directories[0], allow_devices=True).diff_id
+        layers.append((store.put(stream.getvalue(), kind), diff_id))
+    store.tag("test", write_image(store, layers, {}))
+    command = ["umoci", "unpack", "--image", f"{store.directory}:test", f"{tmp_path}/bundle"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert told.returncode == 0, told.stderr
-    assert comparable(tmp_path / "mine") == comparable(tmp_path / "bundle" / "rootfs")
+    mine = merge(directories, tmp_path / "mine")
+    assert comparable(mine) == comparable(tmp_path / "bundle" / "rootfs")
 
 
 def from_members(members: tuple[bytes, ...], tmp_path: Path) -> list[Entry]:
-    (tmp_path / "members").mkdir()
-    flat(tmp_path / "members", *members)
+    put(tmp_path / "members", *members)
     return [entry for entry in from_directory(tmp_path / "members") if entry.name != "etc"]
 
 
@@ -334,4 +306,4 @@ def comparable(root: Path) -> dict[str, tuple[object, ...]]:
 
 def test_an_error_of_the_kernel_is_an_image_error(root: Path) -> None:
     with pytest.raises(ImageError, match="ENAMETOOLONG"):
-        flat(root, member("n" * 300))
+        put(root, member("n" * 300))

@@ -9,6 +9,8 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from kit.linux.spawn import Mount, run
+
 Tree = dict[str, tuple[object, ...]]
 
 
@@ -36,6 +38,19 @@ def hard_link(name: str, target: str) -> bytes:
 
 def archive(members: Iterable[bytes]) -> io.BytesIO:
     return io.BytesIO(b"".join(members) + b"\0" * 1024)
+
+
+def merge(layers: list[Path], to: Path) -> Path:
+    """A copy of what an overlay mount of unpacked layers, topmost first, shows."""
+    (to.parent / "merged").mkdir()
+    to.mkdir()
+    if len(layers) == 1:
+        layers = [to, *layers]  # an overlay has two or more
+    mount = Mount("overlay", f"{to.parent}/merged", "overlay", data=f"lowerdir={':'.join(map(str, layers))}")
+    done = run(["cp", "-a", f"{to.parent}/merged/.", str(to)], unshare=["mount"], mounts=[mount])
+    assert done.returncode == 0, done.stderr
+    (to.parent / "merged").rmdir()
+    return to
 
 
 def tree(root: Path, times: bool = True) -> Tree:

@@ -64,7 +64,7 @@ def extract(path: Path, directory: Path) -> None:
     """Unpack it into an empty directory. Raises HostileLayer, LayerCorrupt, ImageError, as unpack() does."""
     with path.open("rb") as file:
         try:
-            unpack(_plain(file), directory, form="flat")
+            unpack(_plain(file), directory)
         except (HostileLayer, LayerCorrupt) as error:
             error.where = f"{path.name}: {error.where}" if error.where else path.name
             raise

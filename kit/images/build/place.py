@@ -18,8 +18,9 @@ from pathlib import Path
 from kit.images.build.archive import extract, is_archive
 from kit.images.build.context import CAPABILITY, Source
 from kit.images.build.errors import BadDockerfile
-from kit.images.directory import WHITEOUT, from_directory
+from kit.images.directory import from_directory
 from kit.images.entry import Entry
+from kit.images.whiteouts import WHITEOUT
 from kit.linux.errors import KernelError
 from kit.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
