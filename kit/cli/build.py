@@ -50,8 +50,10 @@ def build(
             "a context or Dockerfile from standard input is Docker's, and not the kit's: name a directory"
         )
     from kit.images import build as builder
+    from kit.images.build.builder import check_privilege
     from kit.images.build.progress import Printer
 
+    check_privilege()  # before a store is made that nobody can build in
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that all is cleaned up
     printer = Printer(_write, styled=sys.stdout.isatty())
     try:

@@ -64,10 +64,7 @@ def build(
     names = [_tag(tag) for tag in tags]
     if network not in NETWORKS:
         raise ValueError(f"network is {' or '.join(NETWORKS)}, and not {network!r}")
-    if os.geteuid():
-        raise KernelError(
-            "build an image", errno.EPERM, "A build mounts images and runs programs: be root, sudo."
-        )
+    check_privilege()
     context = Path(context)
     file = context / "Dockerfile" if dockerfile is None else Path(dockerfile)
     parsed = parse(_read(file, context), file.name)
@@ -87,6 +84,14 @@ def build(
         for name in names:
             store.tag(name, image.descriptor)
     return Built(image, builder.steps, [Reference.parse(name).familiar() for name in names])
+
+
+def check_privilege() -> None:
+    """Raise :class:`KernelError` EPERM for everyone but root."""
+    if os.geteuid():
+        raise KernelError(
+            "build an image", errno.EPERM, "A build mounts images and runs programs: be root, sudo."
+        )
 
 
 def _tag(text: str) -> str:
@@ -169,11 +174,11 @@ class _Builder:
         draft, store = state.draft, self.site.store
         whole = expanded(one, state.variables, self.site.dockerfile.escape)
         work = WORK.get(whole.name, Work)(self.site, state, whole, step)
-        parent, found = draft.key(), Cache(store)
+        line, parent, found = work.line, draft.key(), Cache(store)
         keys: list[str] = []
         outcome = None
         for depends in work.depends():
-            keys.append(key(parent, instruction=work.line, epoch=self.site.epoch, **depends))
+            keys.append(key(parent, instruction=line, epoch=self.site.epoch, **depends))
             outcome = None if self.no_cache else found.find(keys[-1])
             if outcome is not None:
                 step.cached = True
@@ -186,7 +191,7 @@ class _Builder:
         if whole.name == "ARG":
             state.args |= self.arguments.declared(whole)
         work.configure()
-        draft.add(work.line, outcome)
+        draft.add(line, outcome)
 
     def _done(self, work: Work) -> Outcome:
         """Carry a step out, and keep what it changed as a layer."""

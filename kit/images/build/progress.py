@@ -86,8 +86,9 @@ class Printer:
     def _output(self, text: str) -> None:
         for line in text.splitlines(keepends=True):
             indent = "      " if self.at_start else ""
-            self.write(f"{indent}{self.dim}{line}{self.plain}")
-            self.at_start = line.endswith(("\n", "\r"))
+            said = line.rstrip("\r\n")
+            self.write(f"{indent}{self.dim}{said}{self.plain}{line[len(said) :]}")
+            self.at_start = said != line
 
     def finish(self, built: Built) -> None:
         """The last lines."""
