@@ -10,7 +10,7 @@ import io
 import lzma
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from kit.images.compression import decompressed
 from kit.images.errors import HostileLayer, LayerCorrupt
@@ -32,10 +32,13 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
         try:
-            return self.file.readinto(buffer)
+            data = self.file.read1(len(view))  # what there is, before the error that may come next
         except (OSError, EOFError, lzma.LZMAError) as error:
             raise LayerCorrupt(f"the archive is damaged: {error}", remedy="Make or fetch it again.") from None
+        view[: len(data)] = data
+        return len(data)
 
 
 def _plain(file: BinaryIO) -> BinaryIO:
@@ -43,8 +46,8 @@ def _plain(file: BinaryIO) -> BinaryIO:
     head = file.read(len(_XZ))
     file.seek(0)
     if head.startswith(_BZIP2):
-        return io.BufferedReader(_Stream(bz2.BZ2File(file)))
-    return io.BufferedReader(_Stream(lzma.LZMAFile(file))) if head == _XZ else file
+        return cast(BinaryIO, _Stream(bz2.BZ2File(file)))
+    return cast(BinaryIO, _Stream(lzma.LZMAFile(file))) if head == _XZ else file
 
 
 def is_archive(path: Path) -> bool:

@@ -62,7 +62,7 @@ def place(
                     raise plan.refuse(
                         f"--chmod, and {source.name:.200} is an archive", "Its own modes count."
                     )
-                plan.add(plan.directory(target), _unpacked(source.top.source, unpack_in), owner, None)
+                plan.add(plan.directory(target), _unpacked(source.top.source, unpack_in, where), owner, None)
             elif is_directory or plan.is_directory(target):
                 plan.add(plan.directory(target), [source.top], owner, mode)
             else:
@@ -83,12 +83,15 @@ def missing(root: Path, path: str, owner: tuple[int, int], mtime: int, where: st
     return list(plan.entries.values())
 
 
-def _unpacked(archive: Path, directory: Path) -> Iterator[Entry]:
+def _unpacked(archive: Path, directory: Path, where: str) -> Iterator[Entry]:
     """What an archive holds, unpacked below ``directory``."""
     new = directory / secrets.token_hex(4)
     new.mkdir(0o700)
     extract(archive, new)
     for entry in from_directory(new):
+        if entry.kind in ("char", "block"):  # unpacking refuses devices: it is a whiteout of the archive's
+            name = f"{archive.name}: {WHITEOUT}{posixpath.basename(entry.name):.100}"
+            raise BadDockerfile(f"{name}: in a layer, {WHITEOUT} before a name removes a file", where)
         yield replace(entry, xattrs={key: value for key, value in entry.xattrs.items() if key == CAPABILITY})
 
 
@@ -122,7 +125,7 @@ class _Plan:
                 real = os.readlink(f"/proc/self/fd/{fd}")[len(self.path) :].lstrip("/")
             finally:
                 os.close(fd)
-            if there < len(parts) and self._kind(posixpath.join(real, parts[there])) is not None:
+            if there < len(parts) and self._in_tree(posixpath.join(real, parts[there])) is not None:
                 raise self.refuse(f"the destination {path:.200} leads through a link to where nothing is")
             return real, parts[there:]
         raise self.refuse(f"the destination {path:.200}: the tree is gone")
@@ -131,6 +134,9 @@ class _Plan:
         """The file type of what stands at ``name`` by now, None for nothing; see inode(7)."""
         if name in self.entries:
             return stat.S_IFDIR if self.entries[name].kind == "directory" else stat.S_IFREG
+        return self._in_tree(name)
+
+    def _in_tree(self, name: str) -> int | None:
         try:
             return stat.S_IFMT(os.stat(name or ".", dir_fd=self.root, follow_symlinks=False).st_mode)
         except (FileNotFoundError, NotADirectoryError):
