@@ -136,7 +136,7 @@ def inspect(directory: Path | None, names: tuple[str, ...]) -> None:
 
     store = opened(directory)
     found = [shown.inspect(Image.find(store, name)) for name in names]
-    click.echo(json.dumps(found, indent=4, ensure_ascii=False))
+    click.echo(json.dumps(found, indent=4))
 
 
 @click.command()

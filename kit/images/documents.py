@@ -47,8 +47,11 @@ def check_size(size: int, where: object) -> None:
 
 
 def encode(document: object) -> bytes:
-    """The same bytes for the same content, whoever writes it."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """The same bytes for the same content; raises :class:`BadManifest` for half a character of UTF-16."""
+    try:
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadManifest(f"{error.object[error.start]!r} is half a character") from None
 
 
 def objects(document: Document, key: str, where: object) -> list[Document]:

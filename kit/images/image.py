@@ -148,7 +148,10 @@ class Image:
     @cached_property
     def config(self) -> Document:
         """The configuration of config.md: architecture, os, config (Env, Cmd …), rootfs, history."""
-        return self.store.document(self.config_descriptor)
+        found = self.store.document(self.config_descriptor)
+        if not isinstance(found.get("config") or {}, dict):
+            raise BadManifest("'config' must be an object", self.id)
+        return found
 
     @cached_property
     def layers(self) -> list[Descriptor]:

@@ -99,7 +99,7 @@ def mount(store: Store, image: Image | None, *, read_only: bool = False) -> Root
         lower_dirs: list[Path] = []
         if image is not None:
             lower_dirs = cleanup.enter_context(Snapshots(store).hold(image)).lower_dirs
-        mounts = store.directory.absolute() / "mounts"
+        mounts = store.directory / "mounts"
         directory = mounts / f"{owner.prefix()}-{secrets.token_hex(3)}"
         cleanup.enter_context(owner.owns("directory", str(directory)))  # and what is mounted below it
         with as_kernel_error("make a directory for a mount in", mounts):

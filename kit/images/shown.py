@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
-from kit.images.documents import Document, encode
+from kit.images.documents import Document
 from kit.images.errors import BadReference, ImageError
 from kit.images.find import names
 from kit.images.image import Image
@@ -41,7 +42,7 @@ def history(image: Image, cut: bool = True) -> Table:
     layers, rows = iter(image.layers), []
     for line in image.history:
         layer = None if line.get("empty_layer") else next(layers, None)
-        by = str(line.get("created_by") or "").removeprefix("/bin/sh -c #(nop) ").strip()
+        by = _plain(line.get("created_by") or "").removeprefix("/bin/sh -c #(nop) ").strip()
         if cut and len(by) > _LONG:
             by = f"{by[: _LONG - 1]}…"
         rows.append(["<missing>", age(line.get("created")), by, size(layer.size if layer else 0)])
@@ -85,11 +86,16 @@ def card(image: Image) -> Table:
             if config.get(key)
         ),
     ]
-    return Table(
-        "Image",
-        ["", ""],
-        [(key, encode(one).decode() if isinstance(one, list) else one) for key, one in rows],
-    )
+    texts = [
+        (key, _plain(json.dumps(one, ensure_ascii=False) if isinstance(one, list) else one))
+        for key, one in rows
+    ]
+    return Table("Image", ["", ""], texts)
+
+
+def _plain(text: object) -> str:
+    """A stranger's text, so that a terminal shows it and does nothing else."""
+    return "".join(one if one.isprintable() else "�" for one in str(text))
 
 
 def split(name: str) -> tuple[str, str]:

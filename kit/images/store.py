@@ -16,13 +16,13 @@ import difflib
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kit.images import documents
-from kit.images.blob import Reader, Writer, as_kernel_error, new_file, sync_directory
+from kit.images.blob import Reader, Writer, as_kernel_error, keep, new_file, write_all
 from kit.images.descriptor import OCI_INDEX, Descriptor, check_digest
 from kit.images.documents import Document
 from kit.images.errors import BadArchive, BadManifest, BadReference, BlobCorrupt, BlobMissing, UnknownImage
@@ -50,7 +50,7 @@ class Store:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.directory = Path(path)
+        self.directory = Path(path).absolute()
         self.blobs = self.directory / "blobs" / "sha256"
         self._index = self.directory / "index.json"
         self.unfinished = self.directory / ".writing"
@@ -60,20 +60,19 @@ class Store:
     def _begin(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         marker = self.directory / "oci-layout"
-        if not marker.exists():
-            if any(not name.startswith(".") for name in os.listdir(self.directory)) and not marker.exists():
-                raise BadArchive(
-                    "the directory holds something that is no image layout",
-                    self.directory,
-                    "Name an empty one.",
-                )
+        others = [name for name in os.listdir(self.directory) if not name.startswith(".")]
+        if not marker.exists():  # now: another program may begin the same store
+            if others:
+                what = "the directory holds something that is no image layout"
+                raise BadArchive(what, self.directory, "Name an empty one.")
             self._replace(marker, documents.encode({"imageLayoutVersion": "1.0.0"}))
         version = documents.parse(marker.read_bytes(), marker).get("imageLayoutVersion")
         if version != "1.0.0":
             raise BadArchive(f"image layout {version!r} is not known, 1.0.0 is", marker)
         self.blobs.mkdir(parents=True, exist_ok=True)
         if not self._index.exists():
-            self._change(lambda entries: entries)
+            with self._changing():
+                pass
 
     def __repr__(self) -> str:
         return f"Store({str(self.directory)!r})"
@@ -112,8 +111,8 @@ class Store:
     @contextmanager
     def writer(self) -> Iterator[Writer]:
         """A file to write a new blob to; without its ``commit`` nothing stays."""
-        with self.writing(), Writer(self.unfinished, self.blobs) as writer:
-            yield writer
+        with self.writing(), new_file(self.unfinished) as (fd, path):
+            yield Writer(fd, path, self.blobs)
 
     def put(self, data: bytes, media_type: str) -> Descriptor:
         """Keep ``data``; a blob that is there already is written again, which heals a damaged one."""
@@ -129,21 +128,16 @@ class Store:
         raises BlobCorrupt in place of the last bytes where the digest is not that of all of them.
         """
         digest = content if isinstance(content, str) else content.digest
+        again = "Load, pull or build the image again."
         try:
             file = self.path(digest).open("rb", buffering=0)
         except FileNotFoundError:
-            raise BlobMissing(
-                f"the store {self.directory} has no blob {digest}",
-                remedy="Load, pull or build the image again.",
-            ) from None
+            raise BlobMissing(f"the store {self.directory} has no blob {digest}", remedy=again) from None
         size = os.fstat(file.fileno()).st_size
         if isinstance(content, Descriptor) and size != content.size:
             file.close()
-            raise BlobCorrupt(
-                f"the blob {digest} has {size:,} bytes and should have {content.size:,}",
-                self.path(digest),
-                "Load, pull or build the image again.",
-            )
+            what = f"the blob {digest} has {size:,} bytes and should have {content.size:,}"
+            raise BlobCorrupt(what, self.path(digest), again)
         return Reader(file, digest, size)
 
     def document(self, content: Descriptor | str) -> Document:
@@ -161,18 +155,9 @@ class Store:
 
     def _replace(self, file: Path, data: bytes) -> None:
         """Give ``file`` new content, all of it or, after a power cut, none."""
-        with as_kernel_error("write", file):
-            new, temporary = new_file(self.unfinished)
-            try:
-                with new:
-                    new.write(data)
-                    new.flush()
-                    os.fsync(new.fileno())
-                os.replace(temporary, file)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
-            sync_directory(file.parent)
+        with as_kernel_error("write", file), new_file(self.unfinished) as (fd, temporary):
+            write_all(fd, data)
+            keep(fd, temporary, file)
 
     def entries(self) -> list[Document]:
         """The descriptors in index.json as JSON objects; some, written by other tools, may have no name."""
@@ -183,9 +168,13 @@ class Store:
         except FileNotFoundError:
             return []
 
-    def _change(self, change: Callable[[list[Document]], list[Document]]) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[list[Document]]:
+        """The entries of index.json, to be changed by one program at a time."""
         with _locked(self.directory, fcntl.LOCK_EX):
-            index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": change(self.entries())}
+            entries = self.entries()
+            yield entries
+            index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
             data = documents.encode(index)
             documents.check_size(len(data), self._index)
             self._replace(self._index, data)
@@ -201,18 +190,16 @@ class Store:
         entry = {**descriptor.to_json(), "annotations": annotations}
         with self.writing():
             self.open(descriptor).close()
-            self._change(lambda entries: [*(one for one in entries if _name(one) != name), entry])
+            with self._changing() as entries:
+                entries[:] = [*(one for one in entries if _name(one) != name), entry]
 
     def untag(self, name: str) -> None:
         """Take the name away; what it stood for stays until it is collected. Raises :class:`UnknownImage`."""
-
-        def without(entries: list[Document]) -> list[Document]:
+        with self._changing() as entries:
             rest = [one for one in entries if _name(one) != name]
             if len(rest) == len(entries):
                 raise self._unknown(name, entries)
-            return rest
-
-        self._change(without)
+            entries[:] = rest
 
     def resolve(self, name: str) -> Descriptor:
         """What the name stands for; raises :class:`UnknownImage`, :class:`BadManifest`."""

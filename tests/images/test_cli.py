@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from kit.images.commit import commit
-from kit.images.image import Image
+from kit.images import shown
+from kit.images.commit import commit, put_layer
+from kit.images.descriptor import OCI_CONFIG
+from kit.images.errors import BadManifest
+from kit.images.image import Image, write_manifest
 from kit.images.rootfs import mount
 from kit.images.store import Store
 from tests.images.images import image
@@ -250,6 +253,35 @@ def test_a_reader_that_goes_away_is_no_error_to_tell(store: Store) -> None:
 )
 def test_what_goes_wrong_is_one_line(store: Store, words: list[str], says: str) -> None:
     assert says in refused(kit(store, *words))
+
+
+@pytest.mark.parametrize("config", [{"Cmd": "\x1b[2J", "Env": ["\ud800", "ä"]}, None])
+def test_texts_of_strangers_do_nothing_to_a_terminal(store: Store, config: object) -> None:
+    layer = put_layer(store, [])
+    history = [
+        {"created": 7, "created_by": "\x1b]0;owned\x07 \ud800\nRUN"},
+        {"created_by": [], "empty_layer": 1},
+    ]
+    document = {"history": history, "config": config, "created": [], "author": "\x9b"}
+    whole = {"os": "linux", "architecture": "amd64", **document}
+    whole["rootfs"] = {"type": "layers", "diff_ids": [layer[1]]}
+    config_blob = store.put(json.dumps(whole).encode(), OCI_CONFIG)
+    store.tag("docker.io/library/odd:1", write_manifest(store, [layer[0]], config_blob))
+    for command in ("images", "history odd:1", "history --no-trunc odd:1", "inspect odd:1"):
+        answer = kit(store, *command.split())
+        assert answer.returncode == 0
+        assert not set(answer.stdout.decode()) & set("\x1b\x07\x9b")
+    odd = Image.find(store, "odd:1")
+    assert "\x1b" not in str(shown.card(odd))
+    if isinstance(config, dict):
+        with pytest.raises(BadManifest, match="half a character"):
+            commit(store, odd, None, created_by="x")
+
+
+def test_a_config_that_is_no_object_is_told(store: Store) -> None:
+    image(store, "docker.io/library/odd:1", config=["Cmd"])
+    assert "'config' must be an object" in refused(kit(store, "inspect", "odd:1"))
+    assert len(lines(kit(store, "images"))) == 5  # and is listed, with what is wrong below
 
 
 @pytest.mark.needs("root")
