@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from kit.cli.images import STORE, opened, told
+from kit.cli.store import STORE, opened, told
 
 
 @click.command()
