@@ -8,7 +8,7 @@ import io
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,7 +20,6 @@ from kit.linux.errors import KernelError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-_AGAIN = "Load, pull or build the image again."
 _REMEDY = {
     errno.ENOSPC: "Make room on the file system that the store lies on; `kit prune` removes unused images.",
     errno.EDQUOT: "Your quota there is used up.",
@@ -41,15 +40,18 @@ def as_kernel_error(what: str, path: Path) -> Iterator[None]:
         raise KernelError(f"{what} {path}", number, _REMEDY.get(number, ""), str(path)) from None
 
 
-def new_file(directory: Path) -> tuple[BinaryIO, Path]:
-    """A new file in ``directory`` under a name that nobody has; its maker renames or removes it."""
-    directory.mkdir(exist_ok=True)
-    while True:
-        path = directory / secrets.token_hex(8)
-        try:
-            return path.open("xb"), path
-        except FileExistsError:
-            continue
+@contextmanager
+def new_file(directory: Path) -> Iterator[tuple[int, Path]]:
+    """A new file's descriptor and its path in ``directory``, where it stays only if it is renamed."""
+    path = directory / secrets.token_hex(8)
+    with as_kernel_error("begin a file in", directory):
+        directory.mkdir(exist_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        yield fd, path
+    finally:
+        os.close(fd)
+        path.unlink(missing_ok=True)
 
 
 def write_all(fd: int, data: ReadableBuffer) -> None:
@@ -59,13 +61,15 @@ def write_all(fd: int, data: ReadableBuffer) -> None:
         view = view[os.write(fd, view) :]
 
 
-def sync_directory(directory: Path) -> None:
-    """Bring the names in a directory to the disk: a renamed file survives a power cut only after that."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def keep(fd: int, path: Path, place: Path) -> None:
+    """Rename a file that is whole: after a power cut all of it is at its new ``place``, or nothing."""
+    os.fsync(fd)
+    os.replace(path, place)
+    directory = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        os.fsync(directory)
     finally:
-        os.close(fd)
+        os.close(directory)
 
 
 def measure(stream: BinaryIO) -> tuple[str, int]:
@@ -77,32 +81,21 @@ def measure(stream: BinaryIO) -> tuple[str, int]:
     return f"sha256:{hashed.hexdigest()}", size
 
 
-class Writer(io.RawIOBase):
-    """A file that becomes a blob of the directory ``blobs`` at :meth:`commit`, and else leaves nothing."""
+class Writer:
+    """A file that becomes a blob of the directory ``blobs`` at :meth:`commit`; ``size`` is in bytes."""
 
-    def __init__(self, unfinished: Path, blobs: Path) -> None:
-        self._blobs = blobs
+    def __init__(self, fd: int, path: Path, blobs: Path) -> None:
+        self._fd, self._path, self._blobs = fd, path, blobs
         self._hash = hashlib.sha256()
-        self._size = 0
-        with as_kernel_error("begin a blob in", unfinished):
-            self._file, self._path = new_file(unfinished)
+        self.size = 0
 
-    def writable(self) -> bool:
-        """It is."""
-        return True
-
-    def tell(self) -> int:
-        """How many bytes were written."""
-        return self._size
-
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: bytes, /) -> int:
         """Append all of ``data``; raises :class:`KernelError`, such as ENOSPC."""
         with as_kernel_error("write the blob", self._path):
-            self._file.write(data)
+            write_all(self._fd, data)
         self._hash.update(data)
-        count = memoryview(data).nbytes
-        self._size += count
-        return count
+        self.size += len(data)
+        return len(data)
 
     def commit(self, expected: Descriptor | None = None) -> tuple[str, int]:
         """Keep what was written, on the disk; its digest, and its size in bytes.
@@ -110,27 +103,13 @@ class Writer(io.RawIOBase):
         Raises :class:`BlobCorrupt`, and keeps nothing, where it is not what ``expected`` describes.
         """
         digest = f"sha256:{self._hash.hexdigest()}"
-        if expected is not None and expected.size != self._size:
-            what = f"{self._size:,} bytes arrived for {expected.digest}, which has {expected.size:,}"
-            raise BlobCorrupt(what, remedy="Fetch it again from where it came.")
-        if expected is not None and expected.digest != digest:
-            what = f"the bytes that arrived for {expected.digest} have the digest {digest}"
-            raise BlobCorrupt(what, remedy="Fetch it again from where it came.")
+        if expected is not None and (expected.digest, expected.size) != (digest, self.size):
+            what = f"{self.size:,} bytes of the digest {digest} arrived"
+            wanted = f"{expected.digest} of {expected.size:,} bytes"
+            raise BlobCorrupt(f"{what} for {wanted}", remedy="Fetch it again from where it came.")
         with as_kernel_error("keep the blob", self._path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            os.replace(self._path, self._blobs / digest.removeprefix("sha256:"))
-            sync_directory(self._blobs)
-        self.close()
-        return digest, self._size
-
-    def close(self) -> None:
-        """Give up what was not committed."""
-        if not self.closed:
-            super().close()
-            self._path.unlink(missing_ok=True)
-            with suppress(OSError):  # what could not be written any more is given up anyway
-                self._file.close()
+            keep(self._fd, self._path, self._blobs / digest.removeprefix("sha256:"))
+        return digest, self.size
 
 
 class Reader(io.BufferedReader):
@@ -139,7 +118,7 @@ class Reader(io.BufferedReader):
     def __init__(self, file: io.FileIO, digest: str, size: int) -> None:
         self.digest = digest
         self.size = size
-        super().__init__(_Verified(file, digest, size))
+        super().__init__(_Verified(file, digest, size), CHUNK)
 
 
 class _Verified(io.RawIOBase):
@@ -160,7 +139,8 @@ class _Verified(io.RawIOBase):
         self._left -= count
         wrong = self._left < 0 or (count == 0 and self._left > 0)
         if wrong or (self._left == 0 and f"sha256:{self._hash.hexdigest()}" != self._digest):
-            raise BlobCorrupt(f"the blob {self._digest} has been damaged", self._file.name, _AGAIN)
+            again = "Load, pull or build the image again."
+            raise BlobCorrupt(f"the blob {self._digest} has been damaged", self._file.name, again)
         return count
 
     def close(self) -> None:

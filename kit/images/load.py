@@ -107,7 +107,7 @@ class _Files:
                 with self.store.writer() as writer:
                     for data in archive.content():
                         writer.write(data)
-                    self._keep(name, writer, member.size)
+                    self._keep(name, writer)
             elif member.kind == "symlink":  # as skopeo and older versions of Docker name a layer again
                 target = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.target))
                 if target.startswith(("/", "..")):
@@ -128,13 +128,13 @@ class _Files:
                 ) from None
             with open(fd, "rb") as file, self.store.writer() as writer:
                 shutil.copyfileobj(file, writer, CHUNK)
-                self._keep(str(path.relative_to(directory)), writer, writer.tell())
+                self._keep(str(path.relative_to(directory)), writer)
 
-    def _keep(self, name: str, writer: Writer, size: int) -> None:
+    def _keep(self, name: str, writer: Writer) -> None:
         """End a blob; one whose name is a digest must have it."""
         expected = None
         if name.startswith(_BLOBS):
-            expected = Descriptor(_UNKNOWN, check_digest(f"sha256:{name.removeprefix(_BLOBS)}"), size)
+            expected = Descriptor(_UNKNOWN, check_digest(f"sha256:{name.removeprefix(_BLOBS)}"), writer.size)
         digest, size = writer.commit(expected)
         self.content[name] = Descriptor(_UNKNOWN, digest, size)
 

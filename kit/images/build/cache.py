@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.images import documents
-from kit.images.blob import as_kernel_error, new_file
+from kit.images.blob import as_kernel_error, new_file, write_all
 from kit.images.descriptor import Descriptor, digest_of
 from kit.images.errors import ImageError
 from kit.images.store import Store
@@ -72,11 +72,6 @@ class Cache:
         }
         with as_kernel_error("keep a build's step in", self.directory):
             self.directory.mkdir(exist_ok=True)
-            file, temporary = new_file(self.store.unfinished)
-            try:
-                with file:
-                    file.write(documents.encode(document))
+            with new_file(self.store.unfinished) as (fd, temporary):
+                write_all(fd, documents.encode(document))
                 os.replace(temporary, self._path(key))
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
