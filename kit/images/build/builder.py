@@ -64,6 +64,8 @@ def build(
     names = [_tag(tag) for tag in tags]
     if network not in NETWORKS:
         raise ValueError(f"network is {' or '.join(NETWORKS)}, and not {network!r}")
+    _check_memory(memory)
+    epoch = _epoch(source_date_epoch)
     check_privilege()
     context = Path(context)
     file = context / "Dockerfile" if dockerfile is None else Path(dockerfile)
@@ -72,12 +74,12 @@ def build(
     tell = progress or (lambda event: None)
     with store.writing():
         planned = plan(store, parsed, arguments, target)
+        _check_network(planned, network)
         for name in unused(parsed, planned, arguments.given, PROXIES):
             tell(Warned(f"The build argument {name} is for no ARG in {file.name}, and was not used."))
         with Context(context, Ignore.read(context, file)) as files:
             site = Site(
-                store, parsed, files, planned.images, arguments.proxies(), network, memory,
-                _epoch(source_date_epoch), tell,
+                store, parsed, files, planned.images, arguments.proxies(), network, memory, epoch, tell,
             )  # fmt: skip
             builder = _Builder(site, arguments, planned, no_cache)
             image = builder.build().write(labels or {})
@@ -103,6 +105,22 @@ def _tag(text: str) -> str:
     return str(reference)
 
 
+def _check_memory(memory: int | str | None) -> None:
+    from kit.cgroups import files
+
+    if memory is not None:
+        files.checked("memory.max", memory)
+
+
+def _check_network(planned: Plan, network: str) -> None:
+    """What a Dockerfile says does not open the machine's network: that is for who builds to decide."""
+    for one in (one for stage in planned.stages for one in stage.instructions):
+        if one.name == "RUN" and one.flags.get("network") == "host" != network:
+            raise BadDockerfile(
+                "RUN --network=host, and the build has no network", one.where, "Build with --network=host."
+            )
+
+
 def _read(file: Path, context: Path) -> bytes:
     if not context.is_dir():
         raise BadDockerfile(
@@ -113,6 +131,12 @@ def _read(file: Path, context: Path) -> bytes:
     except OSError as error:
         what = f"the Dockerfile can't be read: {error.strerror}"
         raise BadDockerfile(what, str(file), "Name it with -f FILE, or dockerfile=.") from None
+
+
+def _text(one: Instruction) -> str:
+    """The instruction as written, on one line, without comments and the ends of continued lines."""
+    flags = [f"--{name}={text}" for name, text in one.flags.items()]
+    return " ".join(" ".join([one.name, *flags, one.value]).split())
 
 
 def _epoch(given: int | None) -> int | None:
@@ -145,7 +169,7 @@ class _Builder:
             step.cached = True
         state = State(draft, stage.index)
         for one in planned.instructions:
-            with self._told(planned, one.line, one.source) as step:
+            with self._told(planned, one.line, _text(one)) as step:
                 try:
                     self._step(state, one, step)
                 except (BadDockerfile, BuildFailed):
@@ -155,9 +179,9 @@ class _Builder:
         return draft
 
     @contextmanager
-    def _told(self, planned: Planned, line: int, source: str) -> Iterator[Step]:
+    def _told(self, planned: Planned, line: int, text: str) -> Iterator[Step]:
         """Tell of a step's beginning and its end, whatever that is."""
-        step = Step(len(self.steps) + 1, self.plan.total, planned.name, line, " ".join(source.split()))
+        step = Step(len(self.steps) + 1, self.plan.total, planned.name, line, text)
         self.steps.append(step)
         self.site.tell(Started(step))
         began = time.monotonic()

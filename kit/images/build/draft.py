@@ -66,8 +66,11 @@ class Draft:
         return dict(one.partition("=")[::2] for one in self.config.get("Env") or ())
 
     def key(self) -> str:
-        """A digest of all that a next step can depend on: the configuration and the files, and no times."""
-        return digest_of(documents.encode([self.whole, self.config, [diff_id for _, diff_id in self.layers]]))
+        """A digest of all that a next step can depend on: the configuration and the files, and no times.
+
+        And how many steps there were, so that the same RUN twice is done twice.
+        """
+        return digest_of(documents.encode([self.whole, self.config, self.files(), len(self.history)]))
 
     def files(self) -> str:
         """A digest of the files alone."""

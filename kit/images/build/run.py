@@ -16,14 +16,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kit.cgroups import Cgroup, CgroupError, hierarchy
 from kit.images.build.users import User
 from kit.images.errors import ImageError
 from kit.images.rootfs import Rootfs
 from kit.linux.capabilities import CAPABILITIES
 from kit.linux.mount import MountFlags
 from kit.linux.spawn import Mount, start
+
+if TYPE_CHECKING:
+    from kit.cgroups import Cgroup
 
 #: Docker's default set but for MKNOD: the kit unpacks no layer with devices, so a RUN makes none.
 KEPT = {
@@ -155,6 +158,8 @@ class _Pipe:
 
 def _group(memory: int | str | None) -> tuple[Cgroup | None, str]:
     """A control group with limits, of the controllers that the machine has; or None and why."""
+    from kit.cgroups import Cgroup, CgroupError, hierarchy
+
     try:
         there = hierarchy.available()
         group = Cgroup(

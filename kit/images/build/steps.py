@@ -18,7 +18,7 @@ from kit.images.build.context import Context, content_digest
 from kit.images.build.dockerfile import Dockerfile
 from kit.images.build.draft import Draft
 from kit.images.build.errors import BuildFailed
-from kit.images.build.events import Event, Output, Step
+from kit.images.build.events import Event, Output, Step, Warned
 from kit.images.build.instruction import Instruction
 from kit.images.build.metadata import command, configure, directory
 from kit.images.build.place import missing, place
@@ -169,6 +169,8 @@ class Run(Work):
                 root, self.argv, env=env, cwd=config.get("WorkingDir") or "/", user=user,
                 network=self.network, memory=self.site.memory, output=output,
             )  # fmt: skip
+            if ended.unlimited:
+                self.site.tell(Warned(f"The RUN had no control group, and no limits: {ended.unlimited}"))
             if ended.status:
                 raise self._failed(ended, bytes(tail))
             yield root.changes()

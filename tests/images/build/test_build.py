@@ -335,9 +335,7 @@ def test_a_failing_run(build, store, files):
         build(text, tags=["never"], progress=told.append)
     error = failed.value
     assert (error.status, error.output, error.where) == (3, "before\nwhy\n", "Dockerfile:3")
-    assert (
-        str(error) == "Dockerfile:3: RUN echo before \\ && echo why >&2 && exit 3: exit status 3\nbefore\nwhy"
-    )
+    assert str(error) == "Dockerfile:3: RUN echo before && echo why >&2 && exit 3: exit status 3\nbefore\nwhy"
     assert list(store.tags()) == ["docker.io/library/busybox:latest"]
     assert [type(event) for event in told if not isinstance(event, Output)] == [Started, Done] * 2
     assert "exit status 3" in told[-1].step.error
@@ -384,6 +382,10 @@ def test_before_anything_runs(build, store, context, tmp_path):
         build("FROM busybox\nRUN false\n", tags=[f"a@sha256:{'0' * 64}"], progress=told.append)
     with pytest.raises(ValueError, match="network"):
         build("FROM busybox\n", network="bridge")
+    with pytest.raises(BadDockerfile, match=r"Dockerfile:2: RUN --network=host.*Build with --network=host"):
+        build("FROM busybox\nRUN --network=host false\n")
+    with pytest.raises(ValueError, match=r"memory\.max"):
+        build("FROM busybox\n", memory="lots")
     with pytest.raises(BadDockerfile, match="no directory"):
         builder.build(store, tmp_path / "nowhere")
     with pytest.raises(BadDockerfile, match=r"can't be read.*-f FILE"):

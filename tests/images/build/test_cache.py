@@ -119,7 +119,13 @@ def test_the_network_counts(build):
     text = "FROM busybox\nRUN true\n"
     build(text)
     assert cached(build(text, network="host")) == [True, False]
-    assert cached(build(text.replace("RUN", "RUN --network=host"))) == [True, True]
+    assert cached(build(text.replace("RUN", "RUN --network=none"), network="host")) == [True, True]
+
+
+def test_the_same_run_twice_is_done_twice(build):
+    text = "FROM busybox\nRUN true\nRUN true\n"
+    assert cached(build(text)) == [True, False, False]
+    assert cached(build(text)) == [True, True, True]
 
 
 def test_what_another_stage_makes_counts_by_its_content(build):
