@@ -201,7 +201,8 @@ def content_digest(found: Sequence[Source]) -> str:
     """
     whole = hashlib.sha256()
     for source in found:
-        for entry in (source.top, *sorted(source.below, key=attrgetter("name"))):
+        copied = source.below if source.top.kind == "directory" else (source.top,)
+        for entry in sorted(copied, key=attrgetter("name")):
             content = ""
             if entry.kind == "file":
                 with entry.open() as file:

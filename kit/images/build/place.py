@@ -40,8 +40,8 @@ def place(
     """The layer's entries for ``found`` at ``destination``, which is relative to ``workdir``.
 
     A directory gives its contents, a file goes into a destination that is a directory or ends with "/".
-    Directories that are missing on the way are made with mode 0755 and time ``mtime``. ``root`` is the tree
-    that the layer comes upon, ``owner`` and ``mode`` are those of --chown and --chmod. ``unpack_in``: a
+    Missing directories, the destination too, are made with mode 0755 and time ``mtime``. ``root`` is the
+    tree that the layer comes upon, ``owner`` and ``mode`` are those of --chown and --chmod. ``unpack_in``: a
     directory of the caller's, kept until the entries are packed; archives are unpacked there (ADD).
 
     Raises BadDockerfile at ``where`` (several sources and no directory to hold them, a file where a directory
@@ -55,8 +55,7 @@ def place(
             raise plan.refuse(f"{len(found)} files or directories to {destination:.200}", "End it with '/'.")
         for source in found:
             if source.top.kind == "directory":
-                base = plan.directory(target, source.top, owner, mode)
-                plan.add(base, source.below, owner, mode)
+                plan.add(plan.directory(target), source.below, owner, mode)
             elif unpack_in and source.top.source and is_archive(source.top.source):
                 if mode is not None:
                     raise plan.refuse(
@@ -146,25 +145,15 @@ class _Plan:
         real, missing = self._look_up(path)
         return self._kind("/".join([*filter(None, [real]), *missing])) == stat.S_IFDIR
 
-    def directory(
-        self,
-        path: str,
-        like: Entry | None = None,
-        owner: tuple[int, int] | None = None,
-        mode: int | None = None,
-    ) -> str:
-        """The real path of a directory, which is made when missing, itself as ``like`` says."""
+    def directory(self, path: str) -> str:
+        """The real path of a directory, which is made when missing."""
         real, missing = self._look_up(path)
         if not missing and self._kind(real) != stat.S_IFDIR:
             raise self.refuse(f"the destination {path:.200} is no directory")
-        for left, part in enumerate(missing, 1 - len(missing)):
-            name = posixpath.join(real, part)
-            if self._kind(name) is None:
-                made = Entry(name, "directory", 0o755, *self.owner, self.mtime)
-                if like and left == 0:
-                    made = _as(replace(like, name=name), owner, mode)
-                self._put(made)
-            real = name
+        for part in missing:
+            real = posixpath.join(real, part)
+            if self._kind(real) is None:
+                self._put(Entry(real, "directory", 0o755, *self.owner, self.mtime))
         return real
 
     def file(self, path: str) -> tuple[str, str]:

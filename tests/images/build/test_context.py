@@ -218,13 +218,14 @@ def test_the_digest_is_of_content_and_not_of_time(context: Context, files: Path)
 
     first = digest("dir", "a")
     os.utime(files / "dir/x", (1, 1))
-    os.utime(files / "dir", (1, 1))
+    os.utime(files / "dir/sub", (1, 1))
+    (files / "dir").chmod(0o700)  # only what it holds is copied
     assert digest("dir", "a") == first != digest("a", "dir")
     seen = {first}
     for change in (
         lambda: (files / "dir/x").write_text("changed"),
         lambda: (files / "dir/x").chmod(0o600),
-        lambda: (files / "dir").chmod(0o700),
+        lambda: (files / "dir/sub").chmod(0o700),
         lambda: (files / "dir/x").rename(files / "dir/w"),
         lambda: (files / "dir/l").symlink_to("w"),
         lambda: ((files / "dir/l").unlink(), (files / "dir/l").symlink_to("v")),
@@ -313,16 +314,20 @@ def test_destinations_that_are_refused(context: Context, root: Path) -> None:
 
 
 def test_modes_owners_and_times(context: Context, files: Path, root: Path) -> None:
-    (files / "dir").chmod(0o750)
+    (files / "dir").chmod(0o700)  # which the destination has not to be, as in Docker
+    (files / "dir/sub").chmod(0o750)
     (files / "dir/link").symlink_to("x")
-    os.utime(files / "dir", (5, 5))
+    os.utime(files / "dir/sub", (5, 5))
     made = place(context.find(["dir"]), "/new/below", root=root, mtime=9)
     assert placed(made)["new"] == ("directory", "0o755", 0, 0)
-    assert placed(made)["new/below"] == ("directory", "0o750", 0, 0)
-    assert [entry.mtime for entry in made[:2]] == [9, 5]
+    assert placed(made)["new/below"] == ("directory", "0o755", 0, 0)
+    assert placed(made)["new/below/sub"] == ("directory", "0o750", 0, 0)
+    assert {entry.name: entry.mtime for entry in made}["new/below/sub"] == 5
+    assert [entry.mtime for entry in made[:2]] == [9, 9]
     made = place(context.find(["dir"]), "/new/below", root=root, owner=(3, 4), mode=0o400)
     assert placed(made)["new"] == ("directory", "0o755", 3, 4)
-    assert placed(made)["new/below"] == ("directory", "0o400", 3, 4)
+    assert placed(made)["new/below"] == ("directory", "0o755", 3, 4)
+    assert placed(made)["new/below/sub"] == ("directory", "0o400", 3, 4)
     assert placed(made)["new/below/x"] == ("file", "0o400", 3, 4)
     assert placed(made)["new/below/link"] == ("symlink", "0o777", 3, 4)
 
