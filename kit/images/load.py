@@ -17,17 +17,16 @@ from kit.images import documents
 from kit.images.blob import Writer, measure
 from kit.images.compression import CHUNK, GZIP_MAGIC, ZSTD_MAGIC, decompressed
 from kit.images.descriptor import (
-    INDEXES,
     OCI_LAYER,
     OCI_LAYER_GZIP,
     OCI_LAYER_ZSTD,
     Descriptor,
     check_digest,
 )
-from kit.images.errors import BadArchive, LayerCorrupt, NoSuchPlatform
-from kit.images.image import Image, descriptor_of, diff_ids, write_manifest
+from kit.images.errors import BadArchive, LayerCorrupt
+from kit.images.image import descriptor_of, diff_ids, write_manifest
 from kit.images.reference import Reference
-from kit.images.save import CONTAINERD_NAME
+from kit.images.save import CONTAINERD_NAME, check
 from kit.images.store import NAME, Store
 from kit.images.tar import Limits, Tar
 
@@ -63,7 +62,7 @@ def load(store: Store, source: Path | BinaryIO, name: str = "") -> dict[str, Des
             raise BadArchive("neither index.json nor manifest.json is in it", remedy="It holds no image.")
         named = _named(found, name)
         for descriptor in named.values():
-            _check(store, descriptor)
+            check(store, descriptor)
         for one, descriptor in named.items():
             store.tag(one, descriptor)
     return named
@@ -78,14 +77,6 @@ def _named(found: list[tuple[str, Descriptor]], name: str) -> dict[str, Descript
     if not found or not all(own for own, _ in found):
         raise BadArchive("an image in it has no name of its own", remedy="Load it with a name.")
     return dict(found)
-
-
-def _check(store: Store, descriptor: Descriptor) -> None:
-    try:
-        Image.of(store, descriptor).check()
-    except NoSuchPlatform:  # an index for other machines may be kept, and saved again
-        if descriptor.media_type not in INDEXES:
-            raise
 
 
 class _Files:

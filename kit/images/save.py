@@ -15,10 +15,11 @@ from typing import BinaryIO, Literal
 
 from kit.images import documents
 from kit.images.blob import measure
-from kit.images.compression import decompressed
+from kit.images.compression import CHUNK, decompressed
 from kit.images.descriptor import OCI_INDEX, Descriptor
-from kit.images.errors import LayerCorrupt
+from kit.images.errors import LayerCorrupt, NoSuchPlatform
 from kit.images.find import find
+from kit.images.gc import reachable
 from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.store import NAME, Store
@@ -28,128 +29,129 @@ Layout = Literal["docker", "docker-old", "oci"]
 
 
 def save(store: Store, names: Iterable[str], out: BinaryIO, layout: Layout = "docker") -> None:
-    """Write the images of these names, for this machine's platform, as a tar archive to ``out``.
+    """Write the images of these names as a tar archive to ``out``.
 
-    "docker" is what Docker writes from version 25 on, an OCI layout with the older manifest.json beside it;
-    "docker-old" is what it wrote before, with the layers uncompressed; "oci" is the layout alone. Nothing is
-    written where a name is unknown; raises as :meth:`Image.find` and :meth:`Store.open`.
+    "oci" is an OCI layout, which holds an image for several platforms whole, as far as the store has it.
+    "docker" is what Docker writes from version 25 on, such a layout of the images for this machine with the
+    older manifest.json beside it; "docker-old" is what it wrote before, with the layers uncompressed. Nothing
+    is written where a name is unknown; raises as :meth:`Image.find` and :meth:`Store.open`.
     """
-    images = _find(store, names)
+    if layout == "oci":
+        whole, images = _whole(store, names), {}
+    else:
+        images = dict(find(store, name) for name in names)
+        for image in images.values():
+            image.check()
+        whole = {name: image.descriptor for name, image in images.items()}
     with tarfile.open(fileobj=out, mode="w|") as archive:
         if layout == "docker-old":
-            there: set[str] = set()
-            for image in _once(images):
-                _add_old(archive, image, there)
+            _add_old(archive, images.values())
         else:
-            _add(archive, "oci-layout", documents.encode({"imageLayoutVersion": "1.0.0"}))
-            blobs = {part.digest: part for image in _once(images) for part in _parts(image)}
-            for digest, part in sorted(blobs.items()):
-                with store.open(part) as file:
-                    _add_stream(archive, _blob(digest), file, part.size)
-            _add(archive, "index.json", documents.encode(_index(images)))
-        if layout != "oci":
-            _add_docker(archive, images, layout)
+            _add_layout(archive, store, whole)
+        if images:
+            _add_manifest_json(archive, images, layout)
 
 
 def save_directory(store: Store, names: Iterable[str], directory: Path) -> None:
-    """Copy the images of these names, for this machine's platform, into the OCI layout ``directory``.
+    """Copy the images of these names, for all platforms that the store has, into an OCI layout.
 
     It is made where there is none; what it holds already stays. Raises as :func:`save` and :class:`Store`.
     """
-    images = _find(store, names)
+    whole = _whole(store, names)
     other = Store(directory)
-    for name, image in images.items():
-        with other.writing():
-            for part in _parts(image):
-                with store.open(part) as file, other.writer() as writer:
-                    shutil.copyfileobj(file, writer, 1 << 20)
-                    writer.commit(part)
-            other.tag(name, image.descriptor)
+    with other.writing():
+        for digest in reachable(store, whole.values()):
+            with store.open(digest) as file, other.writer() as writer:
+                shutil.copyfileobj(file, writer, CHUNK)
+                writer.commit()
+        for name, descriptor in whole.items():
+            other.tag(name, descriptor)
 
 
-def _find(store: Store, names: Iterable[str]) -> dict[str, Image]:
-    images = dict(find(store, name) for name in names)
-    for image in images.values():
+def _whole(store: Store, names: Iterable[str]) -> dict[str, Descriptor]:
+    """What each name stands for, be it for this machine or not."""
+    whole = {}
+    for text in names:
+        try:
+            name, _ = find(store, text)
+        except NoSuchPlatform:
+            name = text if text in store.tags() else str(Reference.parse(text))
+        whole[name] = store.resolve(name)
+        check(store, whole[name])
+    return whole
+
+
+def check(store: Store, descriptor: Descriptor) -> None:
+    """Raise what reading the image for this machine would; one for others alone is well.
+
+    So is one of which only the images for others are in the store.
+    """
+    try:
+        image = Image.of(store, descriptor)
+    except NoSuchPlatform:
+        return
+    if store.has(image.descriptor.digest) or reachable(store, [descriptor]) == {descriptor.digest}:
         image.check()
-    return images
 
 
-def _once(images: dict[str, Image]) -> list[Image]:
-    """Each image once, whatever the number of its names."""
-    return list({image.descriptor.digest: image for image in images.values()}.values())
-
-
-def _parts(image: Image) -> list[Descriptor]:
-    return [*image.layers, image.config_descriptor, image.descriptor]
-
-
-def _blob(digest: str) -> str:
-    return f"blobs/{digest.replace(':', '/')}"
-
-
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    _add_stream(archive, name, io.BytesIO(data), len(data))
-
-
-def _add_stream(archive: tarfile.TarFile, name: str, stream: BinaryIO, size: int) -> None:
+def _add(archive: tarfile.TarFile, name: str, stream: BinaryIO, size: int) -> None:
     member = tarfile.TarInfo(name)  # no time, owner 0:0, mode 0644
     member.size = size
     archive.addfile(member, stream)
 
 
-# The layout before version 25: a directory for each layer, and the configuration beside them.
+def _add_document(archive: tarfile.TarFile, name: str, document: object) -> None:
+    data = documents.encode(document)
+    _add(archive, name, io.BytesIO(data), len(data))
 
 
-def _add_old(archive: tarfile.TarFile, image: Image, there: set[str]) -> None:
-    _add(archive, _config_name(image, "docker-old"), image.store.read(image.config_descriptor))
-    names = _layer_names(image, "docker-old")
-    for name, layer, diff_id in zip(names, image.layers, image.diff_ids, strict=True):
-        if name in there:
-            continue
-        there.add(name)
-        with image.store.open(layer) as file:
-            found, size = measure(decompressed(file))
-        if found != diff_id:
-            what = f"the layer {layer.digest} has the diff id {found}, and should have {diff_id}"
-            raise LayerCorrupt(what, remedy="Load, pull or build the image again.")
-        with image.store.open(layer) as file:
-            _add_stream(archive, name, decompressed(file), size)
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")
 
 
-def _config_name(image: Image, layout: Layout) -> str:
-    return f"{image.id.removeprefix('sha256:')}.json" if layout == "docker-old" else _blob(image.id)
+def _add_layout(archive: tarfile.TarFile, store: Store, whole: dict[str, Descriptor]) -> None:
+    _add_document(archive, "oci-layout", {"imageLayoutVersion": "1.0.0"})
+    for digest in sorted(reachable(store, whole.values())):
+        with store.open(digest) as file:
+            _add(archive, f"blobs/sha256/{_hex(digest)}", file, file.size)
+    entries = [
+        {**descriptor.to_json(), "annotations": {NAME: name, CONTAINERD_NAME: name}}
+        for name, descriptor in whole.items()
+    ]
+    _add_document(archive, "index.json", {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
 
 
-def _layer_names(image: Image, layout: Layout) -> list[str]:
-    if layout == "docker":
-        return [_blob(layer.digest) for layer in image.layers]
-    return [f"{chain_id.removeprefix('sha256:')}/layer.tar" for chain_id in image.chain_ids()]
+def _add_old(archive: tarfile.TarFile, images: Iterable[Image]) -> None:
+    """The layout before version 25: a directory for each layer, and the configurations beside them."""
+    there: set[str] = set()
+    for image in {image.id: image for image in images}.values():
+        config, layers = _files(image, "docker-old")
+        with image.store.open(image.config_descriptor) as file:
+            _add(archive, config, file, file.size)
+        for name, layer, diff_id in zip(layers, image.layers, image.diff_ids, strict=True):
+            if name in there:
+                continue
+            there.add(name)
+            with image.store.open(layer) as file:
+                found, size = measure(decompressed(file))
+            if found != diff_id:
+                what = f"the layer {layer.digest} has the diff id {found}, and should have {diff_id}"
+                raise LayerCorrupt(what, remedy="Load, pull or build the image again.")
+            with image.store.open(layer) as file:
+                _add(archive, name, decompressed(file), size)
 
 
-def _add_docker(archive: tarfile.TarFile, images: dict[str, Image], layout: Layout) -> None:
-    """manifest.json, which names the parts of each image, and repositories, which only names them."""
-    manifest = []
-    for image in _once(images):
-        names = [name for name, one in images.items() if one.descriptor.digest == image.descriptor.digest]
-        manifest.append(
-            {
-                "Config": _config_name(image, layout),
-                "RepoTags": [Reference.parse(name).familiar() for name in names],
-                "Layers": _layer_names(image, layout),
-            }
-        )
-    _add(archive, "manifest.json", documents.encode(manifest))
-    repositories: dict[str, dict[str, str]] = {}
+def _files(image: Image, layout: Layout) -> tuple[str, list[str]]:
+    """What manifest.json calls the configuration and the layers."""
+    if layout == "docker-old":
+        return f"{_hex(image.id)}.json", [f"{_hex(chain_id)}/layer.tar" for chain_id in image.chain_ids()]
+    return f"blobs/sha256/{_hex(image.id)}", [f"blobs/sha256/{_hex(one.digest)}" for one in image.layers]
+
+
+def _add_manifest_json(archive: tarfile.TarFile, images: dict[str, Image], layout: Layout) -> None:
+    manifest: dict[str, documents.Document] = {}
     for name, image in images.items():
-        repository, _, tag = Reference.parse(name).familiar().rpartition(":")
-        if layers := image.chain_ids():
-            repositories.setdefault(repository, {})[tag] = layers[-1].removeprefix("sha256:")
-    _add(archive, "repositories", documents.encode(repositories))
-
-
-def _index(images: dict[str, Image]) -> documents.Document:
-    entries = []
-    for name, image in images.items():
-        annotations = {NAME: name, CONTAINERD_NAME: name}
-        entries.append({**image.descriptor.to_json(), "annotations": annotations})
-    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        config, layers = _files(image, layout)
+        entry = manifest.setdefault(config, {"Config": config, "RepoTags": [], "Layers": layers})
+        entry["RepoTags"].append(Reference.parse(name).familiar())
+    _add_document(archive, "manifest.json", list(manifest.values()))

@@ -15,7 +15,16 @@ import pytest
 from kit.images import documents
 from kit.images.compression import compressor
 from kit.images.descriptor import OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, Descriptor, Platform, digest_of
-from kit.images.errors import BadArchive, BadManifest, BlobCorrupt, ImageError, LayerCorrupt, UnknownImage
+from kit.images.errors import (
+    BadArchive,
+    BadManifest,
+    BlobCorrupt,
+    BlobMissing,
+    ImageError,
+    LayerCorrupt,
+    NoSuchPlatform,
+    UnknownImage,
+)
 from kit.images.image import Image
 from kit.images.load import load
 from kit.images.save import Layout, save, save_directory
@@ -99,18 +108,46 @@ def test_nothing_is_written_for_an_unknown_name(store: Store) -> None:
     assert out.getvalue() == b""
 
 
-def test_an_index_for_several_machines(store: Store, other: Store, tmp_path: Path) -> None:
-    parts = [
-        Descriptor(one.media_type, one.digest, one.size, platform=Platform.parse(name))
-        for one, name in ((store.resolve(ONE), "linux/s390x"), (store.resolve(TWO), "linux/riscv64"))
+def index_of(store: Store, **parts: Descriptor) -> Descriptor:
+    """An image for several machines, named "both"."""
+    manifests = [
+        Descriptor(one.media_type, one.digest, one.size, platform=Platform.parse(f"linux/{arch}")).to_json()
+        for arch, one in parts.items()
     ]
-    index = {"schemaVersion": 2, "manifests": [one.to_json() for one in parts]}
-    both = store.put(documents.encode(index), OCI_INDEX)
-    store.tag("docker.io/library/both:latest", both)
-    loaded = load(other, store.directory)
-    assert loaded["docker.io/library/both:latest"].digest == both.digest
-    found = Image.find(other, "both", Platform.parse("linux/riscv64"))
-    assert found.descriptor.digest == store.resolve(TWO).digest
+    index = store.put(documents.encode({"schemaVersion": 2, "manifests": manifests}), OCI_INDEX)
+    store.tag("docker.io/library/both:latest", index)
+    return index
+
+
+def test_an_index_for_several_machines(store: Store, tmp_path: Path) -> None:
+    both = index_of(store, s390x=store.resolve(ONE), riscv64=store.resolve(TWO))
+    save_directory(store, ["both"], tmp_path / "layout")
+    sources = store.directory, tmp_path / "layout", io.BytesIO(saved(store, "both", layout="oci"))
+    for number, source in enumerate(sources):
+        other = Store(tmp_path / f"other-{number}")
+        loaded = load(other, source)
+        assert loaded["docker.io/library/both:latest"].digest == both.digest
+        found = Image.find(other, "both", Platform.parse("linux/riscv64"))
+        assert found.descriptor.digest == store.resolve(TWO).digest
+        found.check()
+    with pytest.raises(NoSuchPlatform):
+        saved(store, "both")
+
+
+def test_of_an_index_docker_gets_the_image_for_this_machine(store: Store, other: Store) -> None:
+    here = Platform.here().architecture
+    index_of(store, **{here: store.resolve(ONE), "s390x": store.resolve(TWO)})
+    for layout in ("docker", "docker-old"):
+        load(other, io.BytesIO(saved(store, "both", layout=layout)))
+        assert content(other, "both") == content(store, ONE)
+    missing = Descriptor(OCI_MANIFEST, digest_of(b"missing"), 7)
+    index_of(store, **{here: missing, "s390x": store.resolve(TWO)})
+    load(other, io.BytesIO(saved(store, "both", layout="oci")))
+    with pytest.raises(BlobMissing):
+        saved(store, "both")
+    index_of(store, **{here: missing})
+    with pytest.raises(BlobMissing):
+        saved(store, "both", layout="oci")
 
 
 # What arrives from strangers
