@@ -6,7 +6,9 @@ mounted, so it takes no privilege. What is kept is one line for each entry, neve
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from kit.images.beneath import split
@@ -88,7 +90,11 @@ class Explored:
 
     def count(self, how: How) -> int:
         """How many paths it added, changed or removed."""
-        return sum(change.how == how for change in self.changes)
+        return self._counts[how]
+
+    @cached_property
+    def _counts(self) -> Counter[How]:
+        return Counter(change.how for change in self.changes)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Exploration:
         """Bytes of the files in all layers."""
         return sum(layer.unpacked for layer in self.layers)
 
-    @property
+    @cached_property
     def wasted(self) -> list[Wasted]:
         """What a later layer hides, largest first; a file that was replaced twice is there twice."""
         hidden = [

@@ -48,20 +48,28 @@ class Node:
         for name in path.split("/"):
             if node.parts is None:
                 node.parts = {}
-            node = node.parts.setdefault(name, Node(name))
+            below = node.parts.get(name)
+            if below is None:
+                below = node.parts[name] = Node(name)
+            node = below
         return node
 
     def sum(self) -> Node:
         """Put the children in order and sum them up; once, when all are there."""
+        if self.file and self.how != "removed":
+            self.size = self.file.size
+        if self.before:
+            self.hidden = self.before.size
+        if self.how:
+            setattr(self, self.how, 1)
         self.children = [self.parts[name].sum() for name in sorted(self.parts)] if self.parts else []
         self.parts = None
-        for how in MARKS:
-            own = int(self.how == how)
-            setattr(self, how, own + sum(getattr(child, how) for child in self.children))
-        own = self.file.size if self.file and self.how != "removed" else 0
-        self.size = own + sum(child.size for child in self.children)
-        own = self.before.size if self.before else 0
-        self.hidden = own + sum(child.hidden for child in self.children)
+        for child in self.children:
+            self.size += child.size
+            self.hidden += child.hidden
+            self.added += child.added
+            self.changed += child.changed
+            self.removed += child.removed
         return self
 
 

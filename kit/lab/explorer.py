@@ -95,11 +95,12 @@ class Explorer:
     def __init__(self, image: Image, title: str) -> None:
         self.title = title
         self.found = read(image)
+        self._lost = lost(self.found)
         self._widget: _Widget | None = None
 
     def picture(self) -> Picture:
         """The static twin."""
-        return draw(self.found, self.title)
+        return draw(self.found, self._lost, self.title)
 
     def _state(self) -> dict[str, Any]:
         hidden = dict.fromkeys((one.number for one in self.found.layers), 0)
@@ -123,7 +124,7 @@ class Explorer:
             "title": self.title,
             "headline": headline(self.found),
             "layers": layers,
-            "wasted": [[one.path, size(one.size), str(one)] for one in lost(self.found)[:MOST_WASTED]],
+            "wasted": [[one.path, size(one.size), str(one)] for one in self._lost[:MOST_WASTED]],
         }
 
     def _ipython_display_(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 
 from kit.images.explore import Exploration, Explored, How
-from kit.lab.explored import MARKS, Lost, Node, lost, note, printable, size_of, telling, tree
+from kit.lab.explored import MARKS, Lost, Node, note, printable, size_of, telling, tree
 from kit.lab.palette import BLUE, GREEN, INK, RULE, VERMILLION
 from kit.lab.picture import Picture, canvas
 from kit.lab.tree import box, count, text_width, write
@@ -15,18 +17,17 @@ WIDTH, HEAD, ROW = 800, 30, 21  # CSS pixels
 BAR, BAR_LEFT = 150, 34
 SIZES, COUNTS = 194, 264  # where the columns of a layer's line begin
 FILES, SIZE_END = 60, 592  # where a file's name begins, and its size ends
-MOST = 42  # rows of files in all
+MOST, MOST_WASTED = 42, 6  # rows of files in all
 HUES: dict[How, str] = {"added": GREEN, "changed": BLUE, "removed": VERMILLION}
 
 
-def draw(found: Exploration, title: str) -> Picture:
-    """The still picture of an image that was explored."""
+def draw(found: Exploration, wasted: Sequence[Lost], title: str) -> Picture:
+    """The still picture of an image that was explored, and of what is ``wasted``, largest first."""
     each = min(8, max(2, MOST // max(1, len(found.layers))))
     blocks = [(layer, frontier(tree(layer.changes), each)) for layer in found.layers]
-    wasted = lost(found)[:6]
     line = max([COUNTS, *(x for layer in found.layers for _, _, x in _chips(layer))]) + 14
     height = 58 + sum(HEAD + ROW * len(rows) + 10 for _, rows in blocks)
-    height += (HEAD + ROW * len(wasted)) if wasted else 0
+    height += (HEAD + ROW * len(wasted[:MOST_WASTED])) if wasted else 0
     figure, axes = canvas(WIDTH, height + 8)
     write(axes, 12, 18, title, bold=True, size=11.5)
     write(axes, 12, 40, headline(found), size=9.5)
@@ -42,9 +43,9 @@ def draw(found: Exploration, title: str) -> Picture:
     if wasted:
         axes.plot([8, WIDTH - 8], [y, y], color=RULE, linewidth=0.7, alpha=0.6)
         write(axes, 12, y + HEAD / 2, "wasted: kept and sent, but hidden by a later layer", bold=True)
-        for index, one in enumerate(wasted):
+        for index, one in enumerate(wasted[:MOST_WASTED]):
             _wasted(axes, one, y + HEAD + ROW * (index + 0.5))
-    return Picture(figure, title, words(found, title))
+    return Picture(figure, title, words(found, wasted, title))
 
 
 def _layer(axes: Axes, layer: Explored, y: float, done: int, found: Exploration, line: float) -> None:
@@ -163,7 +164,7 @@ def fit(text: str, width: float, points: float = 10) -> str:
     return text.rstrip() + "…"
 
 
-def words(found: Exploration, title: str) -> str:
+def words(found: Exploration, wasted: Sequence[Lost], title: str) -> str:
     """The picture in sentences."""
     said = [f"{title}: {headline(found)}."]
     for layer in found.layers:
@@ -171,5 +172,5 @@ def words(found: Exploration, title: str) -> str:
         said.append(
             f"Layer {layer.number}, {size(layer.unpacked)}, {instruction(layer.created_by)}: {counts}."
         )
-    said += [f"Wasted: {one.path}, {size(one.size)} of {one}." for one in lost(found)[:3]]
+    said += [f"Wasted: {one.path}, {size(one.size)} of {one}." for one in wasted[:3]]
     return " ".join(said)
