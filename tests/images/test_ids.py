@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.images import documents
 from kit.images.descriptor import OCI_INDEX, digest_of
@@ -121,6 +124,20 @@ def test_a_damaged_image_hides_no_other(store: Store) -> None:
     assert Image.find(store, one.id).id == one.id
     with pytest.raises(UnknownImage):
         find(store, damaged)
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("store"))
+    image(store, ONE)
+    return store
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(st.text() | st.from_regex(r"(sha256:|one@)?[0-9a-f@:/-]{0,70}", fullmatch=True))
+def test_any_text_finds_an_image_or_is_refused(lasting: Store, text: str) -> None:
+    with suppress(UnknownImage, BadReference):
+        assert find(lasting, text)[0] == ONE
 
 
 def test_what_is_saved_by_its_id_is_loaded_by_its_name(store: Store, tmp_path: Path) -> None:
