@@ -93,10 +93,11 @@ def _check_copy(one: Instruction, known: Sequence[str], refuse: Callable[[str, s
             )
     if "$" in one.flags.get("from", ""):
         refuse(
-            f"COPY --from={one.flags['from']:.100}: no variables there", "Give FROM the variable, and a name."
+            f"COPY --from={one.flags['from']:.100}: no variables there",
+            "Write FROM with the variable, AS a name.",
         )
-    mode = one.flags.get("chmod", "$")
-    if "$" not in mode and not re.fullmatch("[0-7]{3,4}", mode):
+    mode = one.flags.get("chmod", "0755")
+    if not re.fullmatch("[0-7]{3,4}", mode):
         refuse(f"{one.name} --chmod={mode:.40} is no mode in octal", "Write one like --chmod=0755.")
 
 

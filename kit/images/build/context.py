@@ -70,9 +70,11 @@ class Context:
             for source in sources:
                 names += self._names(source, where)
             return [self._source(name, len(names) == 1, where) for name in names]
+        except BadDockerfile:
+            raise
+        except ImageError as error:
+            raise BadDockerfile(f"{error.where}: {error.what}", where, error.remedy) from error
         except OSError as error:
-            if isinstance(error, ImageError):
-                raise
             what = str(error) if isinstance(error, KernelError) else f"{error.filename}: {error.strerror}"
             raise BadDockerfile(what, where, "See that it is there, and that you may read it.") from error
 
@@ -98,17 +100,17 @@ class Context:
         """What in a directory has names that match one part of a pattern."""
         try:
             pattern = compiled(part)
-            real = self._real(directory, where)
-            _, above = self.ignore.match_all(real)
-            return [
-                posixpath.join(directory, name)
-                for name in sorted(os.listdir(self._path(real)))
-                if pattern.fullmatch(name) and not self._excluded(posixpath.join(real, name), above)
-            ]
-        except (NotADirectoryError, _NotThere):
-            return []
         except ValueError as error:
             raise BadDockerfile(f"no pattern: {error}", where) from None
+        real = self._real(directory, where)
+        if real is None or not os.path.isdir(self._path(real)):
+            return []
+        _, above = self.ignore.match_all(real)
+        return [
+            posixpath.join(directory, name)
+            for name in sorted(os.listdir(self._path(real)))
+            if pattern.fullmatch(name) and not self._excluded(posixpath.join(real, name), above)
+        ]
 
     def _excluded(self, real: str, above: tuple[bool, ...]) -> bool:
         """Whether nothing of ``real`` counts; a directory with exceptions is looked into later."""
@@ -118,14 +120,14 @@ class Context:
     def _path(self, real: str) -> str:
         return f"{self.path}/{real}"
 
-    def _real(self, name: str, where: str) -> str:
-        """The path in the context that ``name`` leads to, its links followed."""
+    def _real(self, name: str, where: str) -> str | None:
+        """The path in the context that ``name`` leads to, its links followed; None where nothing is."""
         resolve = RESOLVE_NO_MAGICLINKS | (RESOLVE_IN_ROOT if self.tree else RESOLVE_BENEATH)
         try:
             fd = openat2(self.root, name or ".", os.O_PATH, resolve=resolve)
         except KernelError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                raise _NotThere(f"{name:.200} is not in the context", where, _LOOK) from None
+                return None
             if error.errno == errno.EXDEV:
                 remedy = "Docker follows no link out of the context: copy what it points to into it."
                 raise BadDockerfile(f"{name:.200} leads out of the context", where, remedy) from None
@@ -138,6 +140,8 @@ class Context:
     def _source(self, name: str, alone: bool, where: str) -> Source:
         """The file or directory of that name. ``alone``: hard links may stay such, as no other source is."""
         real = self._real(name, where)
+        if real is None:
+            raise BadDockerfile(f"{name:.200} is not in the context", where, _LOOK)
         ignored, matches = self.ignore.match_all(real)
         path = self._path(real)
         last = posixpath.basename(name.rstrip("/")) if name != "." else ""
@@ -188,10 +192,6 @@ class Context:
         xattrs = {key: value for key, value in entry.xattrs.items() if key == CAPABILITY}
         uid, gid = (entry.uid, entry.gid) if self.tree else (0, 0)
         return replace(entry, uid=uid, gid=gid, xattrs=xattrs)
-
-
-class _NotThere(BadDockerfile):
-    """A source that does not exist."""
 
 
 def content_digest(found: Sequence[Source]) -> str:

@@ -91,7 +91,9 @@ def instruction(
     one = Instruction(name, value, line, source, flags, words, exec_form, where)
     if name in EXPANDED:  # without values yet: a wrong form shows all the same
         tried = [expand(text, {}, escape, where) for text in (*words, *flags.values())]
-        check(one, [text for text, word in zip(tried, words, strict=False) if "$" not in word])
+        known = [text for text, word in zip(tried, words, strict=False) if "$" not in word]
+        fixed = {key: text for key, text in flags.items() if key == "from" or "$" not in text}
+        check(replace(one, flags=fixed), known)
     else:
         check(one, words)
     if name == "ONBUILD":

@@ -58,9 +58,7 @@ def place(
                 plan.add(plan.directory(target), source.below, owner, mode)
             elif unpack_in and source.top.source and is_archive(source.top.source):
                 if mode is not None:
-                    raise plan.refuse(
-                        f"--chmod, and {source.name:.200} is an archive", "Its own modes count."
-                    )
+                    raise plan.refuse(f"--chmod of an archive, {source.name:.200}", "Its own modes count.")
                 plan.add(plan.directory(target), _unpacked(source.top.source, unpack_in, where), owner, None)
             elif is_directory or plan.is_directory(target):
                 plan.add(plan.directory(target), [source.top], owner, mode)

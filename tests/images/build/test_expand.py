@@ -135,6 +135,8 @@ AFTERWARDS = [
     ("STOPSIGNAL $v", "STOPSIGNAL many is no signal"),
     ("COPY $none /a", "COPY with an empty word"),
     ("COPY --chmod=$v a b", "--chmod=many is no mode"),
+    ("COPY --chmod=$d a b", "--chmod=$v is no mode"),
+    ("ENV a=$nul", "ENV with a NUL byte"),
     ("WORKDIR $none", "WORKDIR with an empty word"),
     ("USER ${none}", "USER with an empty word"),
     ("ENV $none=1", "ENV =1: no name"),
@@ -146,5 +148,5 @@ AFTERWARDS = [
 def test_what_shows_only_with_the_values() -> None:
     for text, told in AFTERWARDS:
         with pytest.raises(BadDockerfile) as error:
-            one(text, v="many", url="http://example.org/a")
+            one(text, v="many", d="$v", nul="\0", url="http://example.org/a")
         assert str(error.value).startswith("Dockerfile:2: ") and told in str(error.value), text
