@@ -61,7 +61,7 @@ class Ended:
     """How a program ended: its exit ``status``, a signal's number negated.
 
     ``out_of_memory`` when the kernel killed something in its control group for want of memory; ``unlimited``
-    says why there was no control group, "" where there was one.
+    says why it ran without a limit on memory or processes, "" where it had both.
     """
 
     status: int
@@ -161,11 +161,8 @@ def _group(memory: int | str | None) -> tuple[Cgroup | None, str]:
     from kit.cgroups import Cgroup, CgroupError, hierarchy
 
     try:
-        there = hierarchy.available()
-        group = Cgroup(
-            f"build-{secrets.token_hex(3)}",
-            controllers=[name for name in ("memory", "pids") if name in there],
-        )
+        there = [name for name in ("memory", "pids") if name in hierarchy.available()]
+        group = Cgroup(f"build-{secrets.token_hex(3)}", controllers=there)
     except CgroupError as error:
         return None, str(error)
     try:
@@ -177,7 +174,7 @@ def _group(memory: int | str | None) -> tuple[Cgroup | None, str]:
     except BaseException:
         group.close()
         raise
-    return group, ""
+    return group, "" if len(there) == 2 else "the machine does not offer the controllers memory and pids"
 
 
 @contextmanager

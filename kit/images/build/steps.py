@@ -5,6 +5,7 @@ See the Dockerfile reference. The instructions that only say something of the im
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from kit.images.rootfs import Rootfs
 from kit.images.store import Store
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_OFFLINE = re.compile(rb"(?i)network is unreachable|bad address|name resolution|could not resolve")
 _TAIL = 4096  # bytes of a failed RUN's output that its error repeats
 
 
@@ -170,7 +172,7 @@ class Run(Work):
                 network=self.network, memory=self.site.memory, output=output,
             )  # fmt: skip
             if ended.unlimited:
-                self.site.tell(Warned(f"The RUN had no control group, and no limits: {ended.unlimited}"))
+                self.site.tell(Warned(f"The RUN had no limits: {ended.unlimited}"))
             if ended.status:
                 raise self._failed(ended, bytes(tail))
             yield root.changes()
@@ -185,6 +187,8 @@ class Run(Work):
             remedy = "The kernel killed a program of it: give the build more memory, or have it use less."
         elif ended.status == 127:
             remedy = "The shell did not find a program: is it in the image, and in its PATH?"
+        elif self.network == "none" and _OFFLINE.search(tail):
+            remedy = "A RUN has no network unless the build has: --network=host."
         failed = BuildFailed(f"{self.step.text:.200}: {how}", self.one.where, remedy)
         failed.status, failed.output = ended.status, tail.decode(errors="replace")
         return failed

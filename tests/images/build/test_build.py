@@ -350,6 +350,7 @@ def test_a_failing_run(build, store, files):
         ('RUN ["nonsense"]', "exec nonsense: ENOENT"),
         ("SHELL [\"/bin/bash\"]\nRUN x", "exec /bin/bash: ENOENT"),
         ("USER nobody\nRUN echo > /x", "exit status 1"),
+        ("RUN wget http://example.org", "no network unless the build has: --network=host"),
         ("RUN sh -c 'kill -SEGV $$'; exit $?", "exit status 139"),
         ("USER who\nRUN true", "no user 'who'"),
     ],

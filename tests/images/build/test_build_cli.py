@@ -101,6 +101,17 @@ def test_without_privilege_it_is_said_before_anything_happens(tmp_path):
         shutil.rmtree(context)
 
 
+def test_without_control_groups_it_goes_on_and_says_so(store, context):
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo done\n")
+    hidden = ["unshare", "--mount", "sh", "-c", 'umount -R /sys/fs/cgroup; exec "$@"', "sh"]
+    done = subprocess.run(
+        [*hidden, *KIT, "build", "--store", str(store.directory), str(context)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "      done\n" in done.stdout and "[Warning] The RUN had no limits: " in done.stdout
+
+
 def started(store, context) -> subprocess.Popen[str]:
     """A build in the middle of its RUN."""
     (context / "Dockerfile").write_text(LONG)
