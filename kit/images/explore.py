@@ -143,16 +143,21 @@ def explore(image: Image) -> Exploration:
 
     Raises BlobMissing, BlobCorrupt, LayerCorrupt, HostileLayer, BadManifest.
     """
-    lines = [str(one.get("created_by", "")) for one in image.history if not one.get("empty_layer")]
-    if len(lines) != len(image.layers):  # the history is optional, and may be anything
-        lines = [""] * len(image.layers)
     layers, below = [], dict[str, File]()
-    for number, (descriptor, line) in enumerate(zip(image.layers, lines, strict=True), 1):
+    for number, (descriptor, line) in enumerate(zip(image.layers, created_by(image), strict=True), 1):
         contents = _read(image, descriptor, number)
         changes = contents.changes(below)
         layers.append(Explored(number, line, descriptor, contents.size, changes))
         apply(changes, below)
     return Exploration(image, layers)
+
+
+def created_by(image: Image) -> list[str]:
+    """For each layer its line of the history, lowest first; "" where there is none."""
+    lines = [str(one.get("created_by", "")) for one in image.history if not one.get("empty_layer")]
+    if len(lines) != len(image.layers):  # the history is optional, and may be anything
+        return [""] * len(image.layers)
+    return lines
 
 
 def apply(changes: list[Change], files: dict[str, File]) -> None:

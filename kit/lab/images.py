@@ -10,7 +10,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 
 from kit.images.descriptor import Descriptor
-from kit.images.explore import explore
+from kit.images.explore import created_by, explore
 from kit.images.image import Image
 from kit.lab.layers import fit, instruction
 from kit.lab.palette import BLUE, GREEN, PURPLE, RULE, VERMILLION
@@ -81,9 +81,7 @@ def blocks(images: Mapping[str, Image]) -> dict[str, Block]:
     """Every layer of the images once, by its digest, in the order in which they come."""
     found: dict[str, Block] = {}
     for name, image in images.items():
-        lines = [str(one.get("created_by", "")) for one in image.history if not one.get("empty_layer")]
-        lines += [""] * (len(image.layers) - len(lines))
-        for layer, line in zip(image.layers, lines, strict=False):
+        for layer, line in zip(image.layers, created_by(image), strict=True):
             index = len(found)
             letter = LETTERS[index % 26] + (str(index // 26) if index >= 26 else "")
             block = found.setdefault(layer.digest, Block(letter, layer, instruction(line), []))

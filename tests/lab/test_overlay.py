@@ -6,7 +6,7 @@ import pytest
 
 from kit import lab
 from kit.images.rootfs import mount
-from kit.lab.overlay import _files, _telling, look, seen
+from kit.lab.levels import files, look, real, seen, telling
 from tests.lab.test_explorer import directory, file, image
 
 BASE = [directory("etc"), file("etc/passwd", 20), file("etc/group", 5), file("etc/hosts", 7), file("old", 1)]
@@ -35,7 +35,7 @@ def mounted(tmp_path):
 @pytest.mark.needs("root")
 def test_what_is_seen_is_what_the_kernel_shows(mounted):
     directories = [mounted.upper, *mounted.lower_dirs]
-    paths = {path for one in directories for path, _ in _files(one)} | {
+    paths = {path for one in directories for path, _ in files(one)} | {
         "d",
         "etc",
         "etc/issue",
@@ -107,12 +107,33 @@ def test_the_layers_of_an_image_that_is_not_mounted(tmp_path, check_picture):
 
 @pytest.mark.needs("root")
 def test_telling_paths_are_of_each_kind(mounted):
-    assert _telling([mounted.upper, *mounted.lower_dirs]) == [
+    assert telling([mounted.upper, *mounted.lower_dirs], 5) == [
         "etc/passwd", "etc/hosts", "etc/group", "etc/motd", "old",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("paths", [["a"] * 6, [""], ["a", "/"]])
+@pytest.mark.needs("root")
+def test_links_on_the_way_are_followed_as_inside(mounted, tmp_path):
+    for name, target in {
+        "a": "etc",
+        "d/b": "../../../../etc",
+        "d/c": "/etc",
+        "d/loop": "loop",
+        "d/old": "../old",
+    }.items():
+        link = mounted.path / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    directories = [mounted.upper, *mounted.lower_dirs]
+    for path in ("a/passwd", "d/b/passwd", "d/c/passwd", "etc/passwd"):
+        assert real(path, directories) == "etc/passwd"
+    assert real("d/b", directories) == "d/b", "the last name is itself what is looked at"
+    assert real("d/loop/x", directories) == "d/loop/x"
+    assert real("nothing/at/all", directories) == "nothing/at/all"
+    assert "etc/passwd: 11 B in upper" in lab.overlay(mounted, ["a/passwd"]).alt
+
+
+@pytest.mark.parametrize("paths", [["a"] * 6, [""], ["a", "/"], ["../etc/passwd"]])
 def test_bad_paths_are_refused(tmp_path, paths):
     with pytest.raises(ValueError, match="one to 5 paths"):
         lab.overlay(image(tmp_path, LAYERS[0]), paths)
