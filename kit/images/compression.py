@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 Compression = Literal["gzip", "zstd"]
 
 CHUNK = 1 << 20  # bytes handled at once
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header, which it writes with no time and no name
 
 
@@ -94,6 +93,11 @@ class _Source(io.RawIOBase):
         return len(data)
 
 
+def compression_of(head: bytes) -> Compression | None:
+    """What the first bytes of a stream tell of its compression."""
+    return next((name for name, magic in _MAGIC.items() if head.startswith(magic)), None)
+
+
 def decompressed(stream: BinaryIO) -> BinaryIO:
     """``stream`` without its compression, which the first bytes tell, whatever the media type said.
 
@@ -101,11 +105,11 @@ def decompressed(stream: BinaryIO) -> BinaryIO:
     others. ``stream`` stays open.
     """
     source = io.BufferedReader(_Source(stream.read), CHUNK)
-    head = source.peek(len(ZSTD_MAGIC))
-    if head.startswith(GZIP_MAGIC):
+    compression = compression_of(source.peek(4))
+    if compression == "gzip":
         file = gzip.GzipFile(fileobj=source)
         source = io.BufferedReader(_Source(file.read1, EOFError, gzip.BadGzipFile, zlib.error), CHUNK)
-    elif head.startswith(ZSTD_MAGIC):
+    elif compression == "zstd":
         import zstandard
 
         reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)

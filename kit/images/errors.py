@@ -20,9 +20,6 @@ class ImageError(Exception):
         text = f"{self.what} ({self.where})" if self.where else self.what
         return f"{text}. {self.remedy}" if self.remedy else text
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str, str]]:
-        return type(self), (self.what, self.where, self.remedy)
-
 
 class BadReference(ImageError, ValueError):
     """A name that no image can have; the message says which part of it and why."""
@@ -65,6 +62,4 @@ class LayerCorrupt(ImageError, OSError):
 
 
 class HostileLayer(ImageError, ValueError):
-    """A layer that reaches out of its directory, or is larger than the limits allow; nothing was written
-    outside.
-    """
+    """A layer that reaches out of its directory, or is over the limits; nothing was written outside."""

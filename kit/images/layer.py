@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kit.images.compression import CHUNK, Compression, compressor
+from kit.images.descriptor import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from kit.images.directory import diff, from_directory
 from kit.images.entry import Entry, Kind
 from kit.images.errors import ImageError
@@ -23,11 +24,7 @@ from kit.images.tar import XATTR
 
 __all__ = ["MEDIA_TYPES", "Layer", "diff", "from_directory", "pack"]
 
-MEDIA_TYPES = {
-    None: "application/vnd.oci.image.layer.v1.tar",
-    "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
-    "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
-}
+MEDIA_TYPES = {None: OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 _TYPES: dict[Kind, bytes] = {
     "file": tarfile.REGTYPE,
     "directory": tarfile.DIRTYPE,

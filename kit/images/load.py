@@ -15,16 +15,11 @@ from typing import BinaryIO
 
 from kit.images import documents
 from kit.images.blob import Writer, measure
-from kit.images.compression import CHUNK, GZIP_MAGIC, ZSTD_MAGIC, decompressed
-from kit.images.descriptor import (
-    OCI_LAYER,
-    OCI_LAYER_GZIP,
-    OCI_LAYER_ZSTD,
-    Descriptor,
-    check_digest,
-)
-from kit.images.errors import BadArchive, LayerCorrupt
+from kit.images.compression import CHUNK, compression_of, decompressed
+from kit.images.descriptor import OCI_CONFIG, Descriptor, check_digest
+from kit.images.errors import BadArchive, BlobCorrupt, LayerCorrupt
 from kit.images.image import descriptor_of, diff_ids, write_manifest
+from kit.images.layer import MEDIA_TYPES
 from kit.images.reference import Reference
 from kit.images.save import CONTAINERD_NAME, check
 from kit.images.store import NAME, Store
@@ -32,7 +27,6 @@ from kit.images.tar import Limits, Tar
 
 _LIMITS = Limits(entries=100_000)  # an image has about a hundred layers at most
 _LINKS = 8  # symbolic links to follow from one name
-_UNKNOWN = "application/octet-stream"
 _BLOBS = "blobs/sha256/"
 _HOSTILE = "It was made to do harm, or by a tool with a fault: don't use it."
 _AGAIN = "Have it saved or downloaded again."
@@ -80,11 +74,11 @@ def _named(found: list[tuple[str, Descriptor]], name: str) -> dict[str, Descript
 
 
 class _Files:
-    """What the archive holds: names to blobs (their type unknown so far), and links to names."""
+    """What the archive holds: names to the digests of blobs, and links to names."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.content: dict[str, Descriptor] = {}
+        self.content: dict[str, str] = {}
         self.links: dict[str, str] = {}
 
     def add_tar(self, stream: BinaryIO) -> None:
@@ -123,13 +117,12 @@ class _Files:
 
     def _keep(self, name: str, writer: Writer) -> None:
         """End a blob; one whose name is a digest must have it."""
-        expected = None
-        if name.startswith(_BLOBS):
-            expected = Descriptor(_UNKNOWN, check_digest(f"sha256:{name.removeprefix(_BLOBS)}"), writer.size)
-        digest, size = writer.commit(expected)
-        self.content[name] = Descriptor(_UNKNOWN, digest, size)
+        digest, _ = writer.commit()
+        if name.startswith(_BLOBS) and check_digest(f"sha256:{name.removeprefix(_BLOBS)}") != digest:
+            raise BlobCorrupt(f"it has the digest {digest}", name, _AGAIN)
+        self.content[name] = digest
 
-    def find(self, name: object) -> Descriptor:
+    def find(self, name: object) -> str:
         """The blob that manifest.json calls ``name``; raises :class:`BadArchive`."""
         found = posixpath.normpath(name) if isinstance(name, str) else ""
         for _ in range(_LINKS):
@@ -155,24 +148,24 @@ def _from_manifest_json(files: _Files) -> Iterator[tuple[str, Descriptor]]:
     images = documents.parse_any(files.store.read(files.find(where)), where)
     for entry in documents.objects({"images": images}, "images", where):
         config = files.find(entry.get("Config"))
-        expected = diff_ids(files.store.document(config), config.digest)
+        expected = diff_ids(files.store.document(config), where)
         names = entry.get("Layers") or []
         tags = entry.get("RepoTags") or []
         if not isinstance(names, list) or not isinstance(tags, list) or len(names) != len(expected):
             raise BadArchive("Layers, RepoTags and the configuration don't fit together", where, _AGAIN)
         layers = [_layer(files, name, diff_id) for name, diff_id in zip(names, expected, strict=True)]
-        image = write_manifest(files.store, layers, config)
+        size = files.store.path(config).stat().st_size
+        image = write_manifest(files.store, layers, Descriptor(OCI_CONFIG, config, size))
         for tag in tags or [""]:
             yield str(Reference.parse(str(tag))) if tag else "", image
 
 
 def _layer(files: _Files, name: object, diff_id: str) -> Descriptor:
     """A layer with the type that its first bytes tell; raises :class:`LayerCorrupt` for a wrong diff id."""
-    blob = files.find(name)
-    with files.store.open(blob) as file:
-        head = file.peek(len(ZSTD_MAGIC))
+    digest = files.find(name)
+    with files.store.open(digest) as file:
+        compression = compression_of(file.peek(4))
         found, _ = measure(decompressed(file))
     if found != diff_id:
         raise LayerCorrupt(f"its diff id is {found}, and should be {diff_id}", name, _AGAIN)
-    kind = OCI_LAYER_GZIP if head.startswith(GZIP_MAGIC) else OCI_LAYER
-    return Descriptor(OCI_LAYER_ZSTD if head.startswith(ZSTD_MAGIC) else kind, blob.digest, blob.size)
+    return Descriptor(MEDIA_TYPES[compression], digest, file.size)

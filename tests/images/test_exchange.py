@@ -224,7 +224,7 @@ def test_a_link_to_a_layer(other: Store) -> None:
         ({"l/layer.tar": gzip.compress(LAYER) + b"junk"}, "bytes are damaged"),
         ({"c.json": b"\0"}, "no readable JSON"),
         ({"c.json": {"rootfs": {"type": "layers", "diff_ids": ["x"]}}}, "diff_ids"),
-        ({"blobs/sha256/" + "0" * 64: b"x"}, "of the digest .* arrived for"),
+        ({"blobs/sha256/" + "0" * 64: b"x"}, "it has the digest"),
         ({"blobs/sha256/../x": b"x"}, "leads out of the archive"),
         ({"blobs/sha256/x": b"x"}, "no digest"),
     ],
