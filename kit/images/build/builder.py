@@ -172,7 +172,7 @@ class _Builder:
             with self._told(planned, one.line, _text(one)) as step:
                 try:
                     self._step(state, one, step)
-                except (BadDockerfile, BuildFailed):
+                except (BadDockerfile, BuildFailed, BrokenPipeError):  # the last: nobody listens any more
                     raise
                 except (ImageError, OSError) as error:
                     raise BuildFailed(f"{step.text:.200}: {error}", one.where) from error
