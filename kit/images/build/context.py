@@ -191,6 +191,8 @@ class Context:
             )
         xattrs = {key: value for key, value in entry.xattrs.items() if key == CAPABILITY}
         uid, gid = (entry.uid, entry.gid) if self.tree else (0, 0)
+        if (uid, gid, xattrs) == (entry.uid, entry.gid, entry.xattrs):
+            return entry
         return replace(entry, uid=uid, gid=gid, xattrs=xattrs)
 
 

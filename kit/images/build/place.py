@@ -168,8 +168,17 @@ class _Plan:
     ) -> None:
         """Put entries into the directory ``base``; those of a later source replace an earlier one's files."""
         for entry in entries:
-            target = posixpath.join(base, entry.target) if entry.kind == "hardlink" else entry.target
-            self._put(_as(replace(entry, name=posixpath.join(base, entry.name), target=target), owner, mode))
+            uid, gid = owner or (entry.uid, entry.gid)
+            self._put(
+                replace(
+                    entry,
+                    name=posixpath.join(base, entry.name),
+                    target=posixpath.join(base, entry.target) if entry.kind == "hardlink" else entry.target,
+                    mode=entry.mode if mode is None or entry.kind == "symlink" else mode,
+                    uid=uid,
+                    gid=gid,
+                )
+            )
 
     def _put(self, entry: Entry) -> None:
         kind = self._kind(entry.name)
@@ -179,11 +188,3 @@ class _Plan:
         if any(part.startswith(WHITEOUT) for part in entry.name.split("/")):
             raise self.refuse(f"/{entry.name:.200}: in a layer, {WHITEOUT} before a name removes a file")
         self.entries[entry.name] = entry
-
-
-def _as(entry: Entry, owner: tuple[int, int] | None, mode: int | None) -> Entry:
-    """The entry with what --chown and --chmod say; a symbolic link has no mode of its own."""
-    uid, gid = owner or (entry.uid, entry.gid)
-    return replace(
-        entry, uid=uid, gid=gid, mode=entry.mode if mode is None or entry.kind == "symlink" else mode
-    )
