@@ -125,14 +125,15 @@ def files(directory: Path) -> Iterator[tuple[str, bool]]:
                     yield prefix + one.name, stat.S_ISCHR(mode)
 
 
-def seen(cells: Sequence[Cell]) -> int | None:
-    """Which of the cells, topmost first, the merged tree shows; None where it shows nothing."""
+def seen(cells: Sequence[Cell]) -> list[int]:
+    """Which of the cells, topmost first, the merged tree shows: none, one, or all directories it merges."""
+    shown: list[int] = []
     for index, cell in enumerate(cells):
-        if cell.kind and cell.kind != "whiteout":
-            return index
+        if cell.kind == "directory" or (cell.kind not in ("", "whiteout") and not shown):
+            shown.append(index)
         if cell.covers:
-            return None
-    return None
+            break
+    return shown
 
 
 def real(path: str, directories: Sequence[Path]) -> str:
@@ -143,10 +144,10 @@ def real(path: str, directories: Sequence[Path]) -> str:
     while waiting:
         done.append(waiting.pop(0))
         cells = [look(directory, "/".join(done)) for directory in directories]
-        index = seen(cells)
-        if waiting and index is not None and cells[index].kind == "symlink" and links < LINKS:
+        shown = seen(cells)
+        if waiting and shown and cells[shown[0]].kind == "symlink" and links < LINKS:
             links += 1
-            target = os.readlink(directories[index] / "/".join(done))
+            target = os.readlink(directories[shown[0]] / "/".join(done))
             whole = os.path.normpath(
                 "/" + ("" if target.startswith("/") else "/".join(done[:-1])) + "/" + target
             )

@@ -16,7 +16,8 @@ from kit.lab.palette import BLUE, GREEN, INK, RULE, VERMILLION
 from kit.lab.picture import Picture, canvas
 from kit.lab.tree import box, write
 
-WIDTH, LEFT, HEAD, ROW, PAD = 800, 158, 54, 66, 8  # CSS pixels
+WIDTH, LEFT, HEAD, ROW = 800, 158, 54, 66  # CSS pixels
+HIGH, INSET = 58, 6  # a row without the gap below it, and how far inside it its cells begin
 MOST = 5  # paths
 
 
@@ -40,90 +41,91 @@ def overlay(
 
 
 def _draw(stack: Sequence[Level], columns: Sequence[tuple[str, list[Cell]]], title: str) -> Picture:
-    height = HEAD + ROW * (len(stack) + 1) + 14
-    figure, axes = canvas(WIDTH, height)
-    step = (WIDTH - LEFT - 12) / max(1, len(columns))
-    for row, (name, note) in enumerate(
-        [("merged", "what one sees"), *((one.name, one.note) for one in stack)]
-    ):
-        y = HEAD + ROW * row + (0 if row == 0 else 10)
-        box(axes, 8, y, WIDTH - 16, ROW - PAD, RULE, fill=0.10, edge=0 if row else 1.2, radius=6, layer=0.2)
+    names = [one.name for one in stack]
+    tops = [float(HEAD)]  # of the rows: merged, then the directories
+    for name in ["merged", *names[:-1]]:
+        tops.append(tops[-1] + ROW + {"merged": 10, "upper": 20}.get(name, 0))
+    figure, axes = canvas(WIDTH, tops[-1] + ROW)
+    rows = [("merged", "what one sees"), *((one.name, one.note) for one in stack)]
+    for y, (name, note) in zip(tops, rows, strict=True):
+        edge = 1.2 if name == "merged" else 0
+        box(axes, 8, y, WIDTH - 16, HIGH, RULE, fill=0.10, edge=edge, radius=6, layer=0.2)
         write(axes, 20, y + 20, name, bold=True)
         write(axes, 20, y + 38, fit(note, LEFT - 30, 8.5), size=8.5)
+    step = (WIDTH - LEFT - 12) / max(1, len(columns))
     for number, (path, cells) in enumerate(columns):
-        _column(axes, LEFT + step * number, step - 10, path, cells, [one.name for one in stack])
+        _column(axes, LEFT + step * number, step - 10, tops, path, cells, names)
     return Picture(figure, title, words(stack, columns, title))
 
 
 def _column(
-    axes: Axes, x: float, width: float, path: str, cells: Sequence[Cell], names: Sequence[str]
+    axes: Axes,
+    x: float,
+    width: float,
+    tops: Sequence[float],
+    path: str,
+    cells: Sequence[Cell],
+    names: list[str],
 ) -> None:
     directory, _, name = printable(path).rpartition("/")
-    middle, top = x + width / 2, HEAD + ROW - PAD
+    middle, below = x + width / 2, tops[1:]
     write(axes, middle, 18, fit(name, width), bold=True, align="center")
     write(axes, middle, 36, fit(f"/{directory}", width, 8.5), size=8.5, align="center")
-    source = seen(cells)
-    stop = source if source is not None else next((i for i, one in enumerate(cells) if one.covers), None)
-    hue = VERMILLION if source is None else _hue(names[source])
-    if stop is not None:
-        axes.plot([middle, middle], [top - 4, _top(stop) + 6], color=hue, linewidth=2.4, zorder=0.5,
-                  linestyle="-" if source is not None else (0, (2, 1.5)))  # fmt: skip
-    if source is None:
-        _cell(axes, x, HEAD, width, INK, "nothing", "", solid=False)
+    shown = seen(cells)
+    hue, dash = (_hue(names[shown[0]]), "-") if shown else (VERMILLION, ":")
+    hidden_by = [] if shown else [index for index, one in enumerate(cells) if one.covers][:1]
+    start = tops[0]
+    for index in shown or hidden_by:  # from each cell to the next one
+        ys = [start + HIGH - INSET, below[index] + INSET]
+        axes.plot([middle, middle], ys, color=hue, linewidth=2.4, linestyle=dash, zorder=0.5)
+        start = below[index]
+    if shown:
+        _cell(axes, x, tops[0], width, hue, cells[shown[0]].said, _from(shown, names), seen=True)
     else:
-        _cell(axes, x, HEAD, width, hue, cells[source].said, f"from {names[source]}", solid=True)
+        _cell(axes, x, tops[0], width, INK, "nothing", "", seen=False)
     for index, cell in enumerate(cells):
-        if cell.kind:
-            solid, whiteout = index == stop, cell.kind == "whiteout"
-            said = cell.said if solid else f"{cell.said}, hidden"
-            hue = VERMILLION if whiteout else _hue(names[index])
-            _cell(axes, x, _top(index), width, hue, said, cell.content, solid=solid, cross=whiteout)
-    below = next((i for i, one in enumerate(cells[1:], 1) if one.kind), None)
-    if (
-        names[0] == "upper"
-        and source == 0
-        and cells[0].kind == "file"
-        and below
-        and cells[below].kind == "file"
-    ):
-        _copied_up(axes, x + width - 12, _top(below) + 2, _top(0) + ROW - PAD - 2)
+        if not cell.kind:
+            continue
+        solid = index in shown or index in hidden_by
+        said = cell.said if solid else f"{cell.said}, hidden"
+        hue = VERMILLION if cell.kind == "whiteout" else _hue(names[index])
+        _cell(axes, x, below[index], width, hue, said, cell.content, seen=solid)
+        if cell.kind == "whiteout":
+            _cross(axes, x, below[index], width)
+    lower = [index for index, one in enumerate(cells) if one.kind and index]
+    if names[0] == "upper" and lower and cells[0].kind == cells[lower[0]].kind == "file":
+        _copied_up(axes, x + width - 12, below[lower[0]] + 2, below[0] + HIGH - 2)
 
 
-def _top(index: int) -> float:
-    return HEAD + ROW * (index + 1) + 10
+def _from(shown: list[int], names: list[str]) -> str:
+    more = (
+        f" and {names[shown[1]]}" if len(shown) == 2 else f" and {len(shown) - 1} more" if shown[1:] else ""
+    )
+    return f"from {names[shown[0]]}{more}"
 
 
 def _hue(name: str) -> str:
     return BLUE if name == "upper" else GREEN
 
 
-def _cell(axes: Axes, x: float, y: float, width: float, hue: str, said: str, more: str, *, solid: bool,
-          cross: bool = False) -> None:  # fmt: skip
+def _cell(
+    axes: Axes, x: float, y: float, width: float, hue: str, said: str, more: str, *, seen: bool
+) -> None:
     """A file in a directory: filled where it is seen, dashed where something above hides it."""
-    y, height = y + 6, ROW - PAD - 12
-    box(axes, x, y, width, height, hue, fill=0.30 if solid else 0.04, edge=0, radius=4)
-    xs, ys = [x, x + width, x + width, x, x], [y, y, y + height, y + height, y]
-    axes.plot(
-        xs,
-        ys,
-        color=hue,
-        linewidth=1.8 if solid else 1.1,
-        linestyle="-" if solid else (0, (3, 2.5)),
-        zorder=1.2,
-    )
-    if cross:
-        for one in ([x, x + width], [x + width, x]):
-            axes.plot(one, [y, y + height], color=hue, linewidth=0.8, alpha=0.28, zorder=1.1)
-    write(
-        axes,
-        x + width / 2,
-        y + (15 if more else height / 2),
-        fit(said, width - 8),
-        bold=solid,
-        align="center",
-    )
+    top, height = y + INSET, HIGH - 2 * INSET
+    edge, dash = (1.8, "-") if seen else (1.1, (0, (3, 2.5)))
+    box(axes, x, top, width, height, hue, fill=0.30 if seen else 0.04, edge=0, radius=4)
+    xs, ys = [x, x + width, x + width, x, x], [top, top, top + height, top + height, top]
+    axes.plot(xs, ys, color=hue, linewidth=edge, linestyle=dash, zorder=1.2)
+    line = top + (15 if more else height / 2)
+    write(axes, x + width / 2, line, fit(said, width - 8), bold=seen, align="center")
     if more:
-        write(axes, x + width / 2, y + 33, fit(more, width - 10, 8.5), size=8.5, align="center")
+        write(axes, x + width / 2, top + 33, fit(more, width - 10, 8.5), size=8.5, align="center")
+
+
+def _cross(axes: Axes, x: float, y: float, width: float) -> None:
+    for xs in ([x, x + width], [x + width, x]):
+        axes.plot(xs, [y + INSET, y + HIGH - INSET], color=VERMILLION, linewidth=0.8, alpha=0.28, zorder=1.1)
 
 
 def _copied_up(axes: Axes, x: float, start: float, end: float) -> None:
@@ -140,7 +142,7 @@ def words(stack: Sequence[Level], columns: Sequence[tuple[str, list[Cell]]], tit
         parts = [
             f"{cell.said} in {level.name}" for level, cell in zip(stack, cells, strict=True) if cell.kind
         ]
-        source = seen(cells)
-        shown = "nothing" if source is None else f"that of {stack[source].name}"
-        said.append(f"{printable(path)}: {', '.join(parts) or 'nowhere'}; one sees {shown}.")
+        shown = [stack[index].name for index in seen(cells)]
+        one_sees = f"that of {', '.join(shown)}" if shown else "nothing"
+        said.append(f"{printable(path)}: {', '.join(parts) or 'nowhere'}; one sees {one_sees}.")
     return " ".join(said)
