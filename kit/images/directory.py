@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from kit.images.entry import Entry, Kind
 from kit.images.errors import ImageError
 from kit.images.whiteouts import OPAQUE, OVERLAY, WHITEOUT
 
-_KINDS: list[tuple[Callable[[int], bool], Kind]] = [
-    (stat.S_ISREG, "file"),
-    (stat.S_ISDIR, "directory"),
-    (stat.S_ISLNK, "symlink"),
-    (stat.S_ISCHR, "char"),
-    (stat.S_ISBLK, "block"),
-    (stat.S_ISFIFO, "fifo"),
-]
+_KINDS: dict[int, Kind] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFIFO: "fifo",
+}
 
 
 def _xattrs(path: str) -> dict[str, bytes]:
@@ -39,9 +39,9 @@ def _xattrs(path: str) -> dict[str, bytes]:
     }
 
 
-def _walk(directory: str, prefix: str = "") -> Iterator[tuple[str, str, os.stat_result]]:
+def _walk(directory: Path) -> Iterator[tuple[str, str, os.stat_result]]:
     """(name in the layer, path here, status) of everything below, links not followed; parents first."""
-    waiting = [(directory, prefix)]
+    waiting = [(str(directory), "")]
     while waiting:
         path, prefix = waiting.pop()
         with os.scandir(path) as found:
@@ -53,27 +53,26 @@ def _walk(directory: str, prefix: str = "") -> Iterator[tuple[str, str, os.stat_
 
 
 def entry_of(name: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> Entry | None:
-    """One file as an Entry; None for a socket, which is nothing without the process that listens on it."""
-    kind = next((kind for test, kind in _KINDS if test(status.st_mode)), None)
+    """One file as an Entry; None for a socket, which is nothing without the process that listens on it.
+
+    ``seen`` has the first name of each file with several, as device and inode. Raises ImageError for a name
+    that means a whiteout.
+    """
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None
     if name.rpartition("/")[2].startswith(WHITEOUT):
-        raise ImageError(
-            f"a name that begins with {WHITEOUT} would delete a file of a lower layer", path, "Rename it."
-        )
-    mode, mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
-    uid, gid = status.st_uid, status.st_gid
+        what = f"a name that begins with {WHITEOUT} would delete a file of a lower layer"
+        raise ImageError(what, path, "Rename it.")
+    rest = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, int(status.st_mtime)
     if kind != "directory" and status.st_nlink > 1:
         first = seen.setdefault((status.st_dev, status.st_ino), name)
         if first != name:
-            return Entry(name, "hardlink", mode, uid, gid, mtime, target=first)
+            return Entry(name, "hardlink", *rest, target=first)
     return Entry(
         name,
         kind,
-        mode,
-        uid,
-        gid,
-        mtime,
+        *rest,
         source=Path(path) if kind == "file" else None,
         target=os.readlink(path) if kind == "symlink" else "",
         device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in ("char", "block") else None,
@@ -88,19 +87,9 @@ def from_directory(directory: Path) -> Iterator[Entry]:
     for a name that means a whiteout.
     """
     seen: dict[tuple[int, int], str] = {}
-    for found in _walk(str(directory)):
+    for found in _walk(directory):
         if entry := entry_of(*found, seen):
             yield entry
-
-
-def _overlay(path: str) -> dict[str, bytes]:
-    """The overlay file system's own notes on a file, by their names without the namespace."""
-    notes = {}
-    for key, value in _xattrs(path).items():
-        for namespace in OVERLAY:
-            if key.startswith(namespace):
-                notes[key.removeprefix(namespace)] = value
-    return notes
 
 
 def diff(upper: Path) -> Iterator[Entry]:
@@ -111,18 +100,16 @@ def diff(upper: Path) -> Iterator[Entry]:
     ImageError where the overlay was mounted with metacopy or redirect_dir: contents are then not all here.
     """
     seen: dict[tuple[int, int], str] = {}
-    for name, path, status in _walk(str(upper)):
-        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:  # a whiteout
+    for name, path, status in _walk(upper):
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             parent, slash, last = name.rpartition("/")
             yield Entry(f"{parent}{slash}{WHITEOUT}{last}", "file", 0, data=b"")
             continue
-        notes = _overlay(path)
+        notes = {key.split(".")[2]: value for key, value in _xattrs(path).items() if key.startswith(OVERLAY)}
         if elsewhere := notes.keys() & {"metacopy", "redirect"}:
-            raise ImageError(
-                f"the overlay keeps a part of it in a lower layer ({', '.join(elsewhere)})",
-                path,
-                "Mount overlays with metacopy=off,redirect_dir=off, then make the changes again.",
-            )
+            what = f"the overlay keeps a part of it in a lower layer ({', '.join(elsewhere)})"
+            remedy = "Mount overlays with metacopy=off,redirect_dir=off, then make the changes again."
+            raise ImageError(what, path, remedy)
         if entry := entry_of(name, path, status, seen):
             yield entry
         if notes.get("opaque") == b"y":

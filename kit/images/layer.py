@@ -7,6 +7,7 @@ ustar has no room for (long names, large numbers, extended attributes) stands in
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tarfile
 from collections import Counter
@@ -18,22 +19,13 @@ from typing import Protocol
 from kit.images.compression import CHUNK, Compression, compressor
 from kit.images.descriptor import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from kit.images.directory import diff, from_directory
-from kit.images.entry import Entry, Kind
+from kit.images.entry import Entry
 from kit.images.errors import ImageError
-from kit.images.tar import XATTR
+from kit.images.tar import BLOCK, TYPES, XATTR
 
 __all__ = ["MEDIA_TYPES", "Layer", "diff", "from_directory", "pack"]
 
 MEDIA_TYPES = {None: OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
-_TYPES: dict[Kind, bytes] = {
-    "file": tarfile.REGTYPE,
-    "directory": tarfile.DIRTYPE,
-    "symlink": tarfile.SYMTYPE,
-    "hardlink": tarfile.LNKTYPE,
-    "char": tarfile.CHRTYPE,
-    "block": tarfile.BLKTYPE,
-    "fifo": tarfile.FIFOTYPE,
-}
 
 
 class Writable(Protocol):
@@ -57,16 +49,16 @@ class _Output:
         self.out, self.compressor = out, compressor(compression)
         self.plain, self.blob = hashlib.sha256(), hashlib.sha256()
         self.size = 0
-        self.waiting: list[bytes] = []
+        self.piece = io.BytesIO()
 
     def write(self, data: bytes) -> None:
-        self.waiting.append(data)
-        if sum(map(len, self.waiting)) >= CHUNK:
+        self.piece.write(data)
+        if self.piece.tell() >= CHUNK:
             self._compress()
 
     def _compress(self) -> None:
-        piece = b"".join(self.waiting)
-        self.waiting.clear()
+        piece = self.piece.getvalue()
+        self.piece = io.BytesIO()
         self.plain.update(piece)
         self._put(self.compressor.compress(piece))
 
@@ -83,7 +75,7 @@ class _Output:
 
 def _header(entry: Entry, size: int) -> bytes:
     info = tarfile.TarInfo(entry.name)
-    info.type, info.mode, info.size, info.linkname = _TYPES[entry.kind], entry.mode, size, entry.target
+    info.type, info.mode, info.size, info.linkname = TYPES[entry.kind], entry.mode, size, entry.target
     info.uid, info.gid, info.mtime = entry.uid, entry.gid, entry.mtime
     info.devmajor, info.devminor = entry.device or (0, 0)
     info.pax_headers = {
@@ -100,14 +92,11 @@ def _file(entry: Entry, output: _Output) -> None:
         while left:
             data = content.read(min(left, CHUNK))
             if not data:
-                raise ImageError(
-                    "the file became shorter while it was packed",
-                    entry.source or entry.name,
-                    "Stop what writes to it, then pack again.",
-                )
+                remedy = "Stop what writes to it, then pack again."
+                raise ImageError("the file became shorter while it was packed", entry.source, remedy)
             left -= len(data)
             output.write(data)
-    output.write(b"\0" * (-size % tarfile.BLOCKSIZE))
+    output.write(b"\0" * (-size % BLOCK))
 
 
 def pack(entries: Iterable[Entry] | Path, out: Writable, compression: Compression | None = "gzip") -> Layer:
@@ -127,11 +116,7 @@ def pack(entries: Iterable[Entry] | Path, out: Writable, compression: Compressio
             _file(entry, output)
         else:
             output.write(_header(entry, 0))
-    output.write(b"\0" * (2 * tarfile.BLOCKSIZE))
+    output.write(b"\0" * (2 * BLOCK))
     output.finish()
-    return Layer(
-        MEDIA_TYPES[compression],
-        f"sha256:{output.blob.hexdigest()}",
-        output.size,
-        f"sha256:{output.plain.hexdigest()}",
-    )
+    digest, diff_id = f"sha256:{output.blob.hexdigest()}", f"sha256:{output.plain.hexdigest()}"
+    return Layer(MEDIA_TYPES[compression], digest, output.size, diff_id)

@@ -22,17 +22,16 @@ NOBODY = (1 << 32) - 1  # to chown(2) this number means: leave it
 MAX_RECORDS = 1 << 20  # bytes of PAX records or of a long name that one member may have
 XATTR = "SCHILY.xattr."  # before an extended attribute's name, in a PAX record
 _AGAIN = "Fetch the layer again, or have it built again."
-_KINDS: dict[bytes, Kind] = {
-    tarfile.REGTYPE: "file",
-    tarfile.AREGTYPE: "file",
-    tarfile.CONTTYPE: "file",
-    tarfile.DIRTYPE: "directory",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.LNKTYPE: "hardlink",
-    tarfile.CHRTYPE: "char",
-    tarfile.BLKTYPE: "block",
-    tarfile.FIFOTYPE: "fifo",
+TYPES: dict[Kind, bytes] = {
+    "file": tarfile.REGTYPE,
+    "directory": tarfile.DIRTYPE,
+    "symlink": tarfile.SYMTYPE,
+    "hardlink": tarfile.LNKTYPE,
+    "char": tarfile.CHRTYPE,
+    "block": tarfile.BLKTYPE,
+    "fifo": tarfile.FIFOTYPE,
 }
+_KINDS = {code: kind for kind, code in TYPES.items()} | {tarfile.AREGTYPE: "file", tarfile.CONTTYPE: "file"}
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,8 @@ class Tar:
         self._hash.update(data)
         self.size += len(data)
         if self.size > self.limits.size:
-            raise HostileLayer(
-                f"the layer unpacks to more than {self.limits.size} bytes",
-                remedy="If you trust its maker, allow more with Limits(size=...).",
-            )
+            what = f"the layer unpacks to more than {self.limits.size} bytes"
+            raise HostileLayer(what, remedy="If you trust its maker, allow more with Limits(size=...).")
         return data
 
     def _exactly(self, size: int) -> bytes:
@@ -121,19 +118,17 @@ class Tar:
                 own = pax_records(self._records(info.size, "PAX records"))
             elif info.type == tarfile.XGLTYPE:
                 if others := pax_records(self._records(info.size, "PAX records")).keys() - {"comment"}:
-                    raise LayerCorrupt(
-                        f"PAX records for all members ({', '.join(sorted(others))}) are not taken"
-                    )
+                    others_named = ", ".join(sorted(others))
+                    raise LayerCorrupt(f"PAX records for all members ({others_named}) are not taken")
             elif info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
                 long[info.type] = _text(self._records(info.size, "a long name").rstrip(b"\0"))
             else:
                 member = _member(info, own, long)
                 self.entries += 1
                 if self.entries > self.limits.entries:
-                    raise HostileLayer(
-                        f"the layer has more than {self.limits.entries} entries",
-                        remedy="If you trust its maker, allow more with Limits(entries=...).",
-                    )
+                    what = f"the layer has more than {self.limits.entries} entries"
+                    remedy = "If you trust its maker, allow more with Limits(entries=...)."
+                    raise HostileLayer(what, remedy=remedy)
                 self._left = member.size
                 yield member
                 for _ in self.content():
@@ -185,23 +180,15 @@ def _member(info: tarfile.TarInfo, records: dict[str, bytes], long: dict[bytes, 
         target = _text(records["linkpath"])
     kind = _KINDS.get(info.type)
     if kind is None or any(key.startswith("GNU.sparse.") for key in records):
-        raise LayerCorrupt(
-            f"a member of type {info.type!r} (sparse, or of one maker only) has no place in a layer", name
-        )
+        what = f"a member of type {info.type!r} (sparse, or of one maker only) has no place in a layer"
+        raise LayerCorrupt(what, name)
     size = _number(records, "size", info.size)
     uid, gid = _number(records, "uid", info.uid), _number(records, "gid", info.gid)
     if size < 0 or not (0 <= uid < NOBODY and 0 <= gid < NOBODY):
         raise LayerCorrupt(f"size {size}, owner {uid}:{gid}: not numbers that the kernel has", name, _AGAIN)
+    if kind != "file":
+        size = 0
+    time = _nanoseconds(records["mtime"]) if "mtime" in records else int(info.mtime) * 1_000_000_000
     xattrs = {key.removeprefix(XATTR): value for key, value in records.items() if key.startswith(XATTR)}
-    return Member(
-        name,
-        kind,
-        info.mode & 0o7777,
-        uid,
-        gid,
-        size if kind == "file" else 0,
-        _nanoseconds(records["mtime"]) if "mtime" in records else int(info.mtime) * 1_000_000_000,
-        target,
-        (info.devmajor, info.devminor),
-        xattrs,
-    )
+    device = info.devmajor, info.devminor
+    return Member(name, kind, info.mode & 0o7777, uid, gid, size, time, target, device, xattrs)

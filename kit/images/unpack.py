@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,15 +33,6 @@ _ITS_DOING = {
 }
 
 
-@dataclass(frozen=True)
-class Unpacked:
-    """What was unpacked: the tar's digest, its size in bytes, and how many entries it had."""
-
-    diff_id: str
-    size: int
-    entries: int
-
-
 def unpack(
     stream: BinaryIO,
     directory: Path,
@@ -51,8 +41,8 @@ def unpack(
     below: Sequence[Path] = (),
     allow_devices: bool = False,
     limits: Limits = LIMITS,
-) -> Unpacked:
-    """Unpack the layer in ``stream`` (tar, gzip or zstd, told by its first bytes) into ``directory``.
+) -> str:
+    """Unpack the layer in ``stream`` (tar, gzip or zstd) into ``directory``; its diff id.
 
     The directory is for this layer alone, and becomes one of an overlay's: whiteouts are made as the overlay
     file system has them. ``below`` are the directories of the layers under it, topmost first. Owners are set
@@ -72,11 +62,9 @@ def unpack(
     finally:
         beneath.close()
     if diff_id not in (None, tar.digest()):
-        raise LayerCorrupt(
-            f"the layer's diff id is {tar.digest()}, and {diff_id} was promised",
-            remedy="The image was put together wrongly, or changed: fetch it again.",
-        )
-    return Unpacked(tar.digest(), tar.size, tar.entries)
+        what = f"the layer's diff id is {tar.digest()}, and {diff_id} was promised"
+        raise LayerCorrupt(what, remedy="The image was put together wrongly, or changed: fetch it again.")
+    return tar.digest()
 
 
 class _Unpacker:
@@ -194,11 +182,9 @@ class _Unpacker:
             return stat.S_IFIFO, 0
         major, minor = member.device
         if not self.allow_devices:
-            raise HostileLayer(
-                f"a {member.kind} device {major}:{minor}, which is a door to the host's hardware",
-                member.name,
-                "A container gets its devices from the engine; only a layer you trust may bring its own.",
-            )
+            what = f"a {member.kind} device {major}:{minor}, which is a door to the host's hardware"
+            remedy = "A container gets its devices from the engine; only a layer you trust may bring its own."
+            raise HostileLayer(what, member.name, remedy)
         if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20) or major == minor == 0:
             raise HostileLayer(f"there is no device {major}:{minor}", member.name)
         return (stat.S_IFCHR if member.kind == "char" else stat.S_IFBLK), os.makedev(major, minor)

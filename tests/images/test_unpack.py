@@ -22,7 +22,7 @@ from kit.images.image import write_image
 from kit.images.layer import diff, from_directory, pack
 from kit.images.store import Store
 from kit.images.tar import Limits
-from kit.images.unpack import Unpacked, unpack
+from kit.images.unpack import unpack
 from kit.linux.spawn import Mount, run
 from tests.images.trees import archive, directory, hard_link, member, merge, symlink, tree
 
@@ -53,7 +53,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def put(root: Path, *members: bytes) -> Unpacked:
+def put(root: Path, *members: bytes) -> str:
     """Unpack these members into ``root``, which is made where it is missing."""
     root.mkdir(exist_ok=True)
     return unpack(archive(members), root)
@@ -65,8 +65,7 @@ def test_what_was_packed_comes_out(root: Path, compression: Compression | None) 
     out = io.BytesIO()
     layer = pack(ENTRIES, out, compression)
     out.seek(0)
-    done = unpack(out, root, allow_devices=True, diff_id=layer.diff_id)
-    assert (done.diff_id, done.entries) == (layer.diff_id, len(ENTRIES))
+    assert unpack(out, root, allow_devices=True, diff_id=layer.diff_id) == layer.diff_id
     found = {entry.name: entry for entry in from_directory(root)}
     for entry in ENTRIES:
         if entry.name in ("etc/name", "etc/alias"):
@@ -207,8 +206,7 @@ def test_a_diff_unpacked_is_the_same_diff(tmp_path: Path) -> None:
 def test_the_whole_stream_is_the_diff_id(root: Path) -> None:
     padded = archive([member("a", data=b"1")]).getvalue() + b"\0" * 20_480
     done = unpack(io.BytesIO(padded), root)
-    assert done.diff_id == "sha256:" + hashlib.sha256(padded).hexdigest()
-    assert done.size == len(padded)
+    assert done == "sha256:" + hashlib.sha256(padded).hexdigest()
     with pytest.raises(LayerCorrupt, match="was promised"):
         unpack(io.BytesIO(padded), root, diff_id="sha256:" + "0" * 64)
 
@@ -247,7 +245,8 @@ def test_limits_are_the_callers_to_raise(root: Path) -> None:
     with pytest.raises(HostileLayer, match=r"Limits\(entries"):
         unpack(layer, root, limits=Limits(entries=1))
     layer.seek(0)
-    assert unpack(layer, root, limits=Limits(1 << 20, 2)).entries == 2
+    unpack(layer, root, limits=Limits(1 << 20, 2))
+    assert (root / "b").exists()
 
 
 @pytest.mark.needs("root")
@@ -279,7 +278,7 @@ def test_umoci_unpacks_the_same_tree(tmp_path: Path) -> None:
         stream.seek(0)
         directories.insert(0, tmp_path / kind[-4:])
         directories[0].mkdir()
-        diff_id = unpack(stream, directories[0], allow_devices=True).diff_id
+        diff_id = unpack(stream, directories[0], allow_devices=True)
         layers.append((store.put(stream.getvalue(), kind), diff_id))
     store.tag("test", write_image(store, layers, {}))
     command = ["umoci", "unpack", "--image", f"{store.directory}:test", f"{tmp_path}/bundle"]
