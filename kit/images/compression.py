@@ -73,7 +73,7 @@ def compressor(compression: Compression | None) -> Compressor:
     raise ValueError(f"{compression!r} is no compression of layers; there are 'gzip', 'zstd' and None")
 
 
-class _Source(io.RawIOBase):
+class Stream(io.RawIOBase):
     """What ``read`` returns, as a stream; ``errors`` are its ways to say that the bytes are damaged."""
 
     def __init__(self, read: Callable[[int], bytes], *errors: type[Exception]) -> None:
@@ -104,14 +104,14 @@ def decompressed(stream: BinaryIO) -> BinaryIO:
     Reading raises :class:`LayerCorrupt` where the compressed bytes are cut short, damaged, or followed by
     others. ``stream`` stays open.
     """
-    source = io.BufferedReader(_Source(stream.read), CHUNK)
+    source = io.BufferedReader(Stream(stream.read), CHUNK)
     compression = compression_of(source.peek(4))
     if compression == "gzip":
         file = gzip.GzipFile(fileobj=source)
-        source = io.BufferedReader(_Source(file.read1, EOFError, gzip.BadGzipFile, zlib.error), CHUNK)
+        source = io.BufferedReader(Stream(file.read1, EOFError, gzip.BadGzipFile, zlib.error), CHUNK)
     elif compression == "zstd":
         import zstandard
 
         reader = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
-        source = io.BufferedReader(_Source(reader.read, zstandard.ZstdError), CHUNK)
+        source = io.BufferedReader(Stream(reader.read, zstandard.ZstdError), CHUNK)
     return source

@@ -6,48 +6,26 @@ It is as hostile as any layer, and unpacked by the same code: :mod:`kit.images.u
 from __future__ import annotations
 
 import bz2
-import io
 import lzma
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from kit.images.compression import decompressed
+from kit.images.compression import Stream, decompressed
 from kit.images.errors import HostileLayer, LayerCorrupt
 from kit.images.unpack import unpack
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
 _BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
-
-
-class _Stream(io.RawIOBase):
-    """What the standard library unpacks, with its many errors as one."""
-
-    def __init__(self, file: bz2.BZ2File | lzma.LZMAFile) -> None:
-        self.file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer)
-        try:
-            data = self.file.read1(len(view))  # what there is, before the error that may come next
-        except (OSError, EOFError, lzma.LZMAError) as error:
-            raise LayerCorrupt(f"the archive is damaged: {error}", remedy="Make or fetch it again.") from None
-        view[: len(data)] = data
-        return len(data)
 
 
 def _plain(file: BinaryIO) -> BinaryIO:
     """Without bzip2 and xz, which layers have not; gzip and zstd are unpack()'s."""
     head = file.read(len(_XZ))
     file.seek(0)
-    if head.startswith(_BZIP2):
-        return cast(BinaryIO, _Stream(bz2.BZ2File(file)))
-    return cast(BinaryIO, _Stream(lzma.LZMAFile(file))) if head == _XZ else file
+    if not head.startswith((_BZIP2, _XZ)):
+        return file
+    kind = lzma.LZMAFile if head == _XZ else bz2.BZ2File
+    return cast(BinaryIO, Stream(kind(file).read1, OSError, EOFError, lzma.LZMAError))
 
 
 def is_archive(path: Path) -> bool:

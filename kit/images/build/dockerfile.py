@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kit.images.build.errors import BadDockerfile
 from kit.images.build.expand import LONGEST
@@ -91,9 +91,7 @@ def parse(data: bytes | str, path: str = "Dockerfile") -> Dockerfile:
             )
     if not stages:
         raise BadDockerfile("no FROM in it", path, "Begin with FROM and the name of an image, or 'scratch'.")
-    made = tuple(
-        Stage(s.index, s.name, s.base, s.platform, s.line, s.source, tuple(found)) for s, found in stages
-    )
+    made = tuple(replace(stage, instructions=tuple(found)) for stage, found in stages)
     _check_references(made, names, path)
     return Dockerfile(made, tuple(args), escape, path)
 
@@ -188,9 +186,7 @@ def _stage(one: Instruction, index: int, path: str) -> Stage:
     name = one.words[2].lower() if len(one.words) == 3 else ""
     if len(one.words) not in (1, 3) or (name and one.words[1].lower() != "as"):
         raise BadDockerfile(
-            f"FROM has one image, or an image and a name: {one.value:.100}",
-            where,
-            "Write FROM image AS name.",
+            f"FROM has one image, or one and a name: {one.value:.100}", where, "Write FROM image AS name."
         )
     if name and (name == "scratch" or not _STAGE.fullmatch(name)):
         raise BadDockerfile(

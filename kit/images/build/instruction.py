@@ -18,22 +18,13 @@ from kit.images.build.expand import expand, split
 #: Every instruction with the flags that it may have.
 FLAGS: dict[str, tuple[str, ...]] = {
     "ADD": ("chown", "chmod"),
-    "ARG": (),
-    "CMD": (),
     "COPY": ("from", "chown", "chmod"),
-    "ENTRYPOINT": (),
-    "ENV": (),
-    "EXPOSE": (),
     "FROM": ("platform",),
     "HEALTHCHECK": ("interval", "timeout", "start-period", "start-interval", "retries"),
-    "LABEL": (),
-    "ONBUILD": (),
     "RUN": ("network",),
-    "SHELL": (),
-    "STOPSIGNAL": (),
-    "USER": (),
-    "VOLUME": (),
-    "WORKDIR": (),
+    **dict.fromkeys(
+        "ARG CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD SHELL STOPSIGNAL USER VOLUME WORKDIR".split(), ()
+    ),
 }
 #: Flags of Docker's that the builder does not carry out.
 UNSUPPORTED = {
@@ -128,10 +119,9 @@ def expanded(one: Instruction, variables: Mapping[str, str], escape: str = "\\")
 
 
 def _close(word: str, names: Iterable[str], before: str) -> str:
-    match = difflib.get_close_matches(word, names, 1)
-    return (
-        f"Did you mean {before}{match[0]}?" if match else f"There are {', '.join(before + n for n in names)}."
-    )
+    if match := difflib.get_close_matches(word, names, 1):
+        return f"Did you mean {before}{match[0]}?"
+    return f"There are {', '.join(before + name for name in sorted(names))}."
 
 
 def _flags(name: str, value: str, where: str) -> tuple[dict[str, str], str]:
@@ -163,11 +153,7 @@ def _words(name: str, value: str, where: str, escape: str) -> tuple[tuple[str, .
         before = (kind.upper(),)
     if name in _EXEC and (words := _json(value, where)) is not None:
         return (*before, *words), True
-    if (
-        name in ("RUN", "ADD", "COPY")
-        and "<<" in value
-        and any(map(_HEREDOC.fullmatch, split(value, escape)))
-    ):
+    if name in ("RUN", "ADD", "COPY") and any(map(_HEREDOC.fullmatch, split(value, escape))):
         raise BadDockerfile(
             f"{name} with a heredoc (<<) is Docker's, and the kit's builder does not have it",
             where,

@@ -175,7 +175,7 @@ FILES_THAT_ARE_REFUSED = [
     ("ARG a", "no FROM"),
     ("RUN a\nFROM b", "Dockerfile:1: RUN before the first FROM"),
     ("FROM", "Dockerfile:1: FROM says nothing"),
-    ("FROM a b", "Dockerfile:1: FROM has one image, or an image and a name: a b"),
+    ("FROM a b", "Dockerfile:1: FROM has one image, or one and a name: a b"),
     ("FROM a AS", "FROM has one image"),
     ("FROM a of b", "FROM has one image"),
     ("FROM a AS 1b", "can't be the name of a stage"),
