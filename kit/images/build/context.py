@@ -129,7 +129,7 @@ class Context:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
             if error.errno == errno.EXDEV:
-                remedy = "Docker follows no link out of the context: copy what it points to into it."
+                remedy = "No link is followed out of it: copy what it points to into the context."
                 raise BadDockerfile(f"{name:.200} leads out of the context", where, remedy) from None
             raise
         try:
