@@ -33,10 +33,7 @@ MANIFESTS = {OCI_MANIFEST, DOCKER_MANIFEST}
 CONFIGS = {OCI_CONFIG, DOCKER_CONFIG}
 
 #: Each type that a layer may have -> OCI's name for it.
-LAYERS = {
-    OCI_LAYER: OCI_LAYER,
-    OCI_LAYER_GZIP: OCI_LAYER_GZIP,
-    OCI_LAYER_ZSTD: OCI_LAYER_ZSTD,
+LAYERS = {one: one for one in (OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD)} | {
     DOCKER_LAYER: OCI_LAYER,
     DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
     DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
@@ -130,25 +127,16 @@ class Descriptor:
         """From a parsed JSON object; unknown keys are ignored, as the specification asks."""
         if not isinstance(document, dict):
             raise BadDescriptor(f"a descriptor must be an object, not a {type(document).__name__}")
-        missing = [key for key in ("mediaType", "digest", "size") if key not in document]
-        if missing:
+        if missing := [key for key in ("mediaType", "digest", "size") if key not in document]:
             raise BadDescriptor(f"a descriptor without {', '.join(missing)}")
+        media_type, digest, size = document["mediaType"], document["digest"], document["size"]
         platform = document.get("platform")
-        return cls(
-            document["mediaType"],
-            document["digest"],
-            document["size"],
-            document.get("annotations") or {},
-            None if platform is None else Platform.from_json(platform),
-        )
+        known = None if platform is None else Platform.from_json(platform)
+        return cls(media_type, digest, size, document.get("annotations") or {}, known)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of descriptor.md; empty annotations and an absent platform are left out."""
-        document: dict[str, Any] = {
-            "mediaType": self.media_type,
-            "digest": self.digest,
-            "size": self.size,
-        }
+        document: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         if self.annotations:
             document["annotations"] = dict(self.annotations)
         if self.platform:

@@ -31,19 +31,15 @@ def parse_any(data: bytes, where: object) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BadManifest(
-            f"no readable JSON: {error}", where, "It was damaged or is something else: fetch it anew."
-        ) from None
+        remedy = "It was damaged or is something else: fetch it anew."
+        raise BadManifest(f"no readable JSON: {error}", where, remedy) from None
 
 
 def check_size(size: int, where: object) -> None:
     """Raise :class:`BadManifest` for a document of ``size`` bytes that no registry would take."""
     if size > LIMIT:
-        raise BadManifest(
-            f"{size:,} bytes are too many for a manifest, index or configuration; {LIMIT:,} is the limit",
-            where,
-            "Large content belongs in a layer.",
-        )
+        what = f"{size:,} bytes are too many for a manifest, index or configuration; {LIMIT:,} is the limit"
+        raise BadManifest(what, where, "Large content belongs in a layer.")
 
 
 def encode(document: object) -> bytes:

@@ -39,22 +39,18 @@ def collect(
     try:
         with store.collecting():
             live = reachable(store, [*in_use, *named(store)])
-            garbage = [
-                file
-                for file in sorted(store.blobs.iterdir())
-                if (digest := f"sha256:{file.name}") not in live and (among is None or digest in among)
-            ]
-            unfinished = (
-                list(store.unfinished.iterdir()) if among is None and store.unfinished.exists() else []
-            )
-            size = sum(file.stat().st_size for file in (*garbage, *unfinished))
-            for file in () if dry_run else (*garbage, *unfinished):
+            blobs = {f"sha256:{file.name}": file for file in sorted(store.blobs.iterdir())}
+            garbage = [one for one in blobs if one not in live and (among is None or one in among)]
+            files = [blobs[digest] for digest in garbage]
+            if among is None and store.unfinished.exists():
+                files += store.unfinished.iterdir()
+            size = sum(file.stat().st_size for file in files)
+            for file in () if dry_run else files:
                 file.unlink()
     except BlockingIOError:
-        raise StoreBusy(
-            "a program is writing images", store.directory, "Collect again when its pull or build has ended."
-        ) from None
-    return Collected(tuple(f"sha256:{file.name}" for file in garbage), size)
+        remedy = "Collect again when its pull or build has ended."
+        raise StoreBusy("a program is writing images", store.directory, remedy) from None
+    return Collected(tuple(garbage), size)
 
 
 def named(store: Store) -> list[Descriptor]:

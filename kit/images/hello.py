@@ -51,10 +51,7 @@ def _arm64(length: int) -> bytes:
 
 
 def program(architecture: str) -> bytes:
-    """The executable file for an architecture by its OCI name, "amd64" or "arm64".
-
-    Raises ValueError for any other.
-    """
+    """The executable file for an architecture by its OCI name, "amd64" or "arm64"; ValueError for others."""
     if architecture not in _MACHINES:
         raise ValueError(f"hello-world is written for {' and '.join(_MACHINES)}, not for {architecture}")
     code = (_amd64 if architecture == "amd64" else _arm64)(len(TEXT))
@@ -73,11 +70,8 @@ def program(architecture: str) -> bytes:
         64,  # size of this header, in bytes
         56,  # size of a program header
         1,  # one of them
-        0,
-        0,
-        0,
+        *(0, 0, 0),  # and no section headers
     )
-    load = struct.pack(
-        "<IIQQQQQQ", 1, 4 | 1, 0, _ADDRESS, _ADDRESS, size, size, 0x10000
-    )  # PT_LOAD, read+exec
+    pt_load, read_and_execute, page = 1, 4 | 1, 0x10000
+    load = struct.pack("<IIQQQQQQ", pt_load, read_and_execute, 0, _ADDRESS, _ADDRESS, size, size, page)
     return elf + load + code + TEXT

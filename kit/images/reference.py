@@ -38,9 +38,8 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """From what a person types; raises :class:`BadReference` with the part that is wrong, and why."""
         if not text:
-            raise BadReference(
-                "an image needs a name", remedy="One is 'busybox' or 'ghcr.io/someone/thing:1.2'."
-            )
+            remedy = "One is 'busybox' or 'ghcr.io/someone/thing:1.2'."
+            raise BadReference("an image needs a name", remedy=remedy)
         name, at, digest = text.partition("@")
         if at:
             try:
@@ -50,11 +49,10 @@ class Reference:
         head, _, last = name.rpartition("/")
         last, colon, tag = last.partition(":")
         if colon and not _TAG.fullmatch(tag):
-            raise BadReference(
-                f"the tag {tag!r:.150} is not possible",
-                text,
-                "A tag has up to 128 letters, digits, '_', '.' and '-', and does not begin with '.' or '-'.",
+            remedy = (
+                "It has up to 128 letters, digits, '_', '.' and '-', and begins with none of the last two."
             )
+            raise BadReference(f"the tag {tag!r:.150} is not possible", text, remedy)
         registry, repository = _split(f"{head}/{last}" if "/" in name else last, text)
         return cls(registry, repository, tag or ("" if digest else "latest"), digest)
 
@@ -98,6 +96,4 @@ def _reason(part: str) -> str:
         return "the repository's name, or a part of it, is empty"
     if part.lower() != part:
         return f"{part!r:.100} has capitals; a repository's name is in lower case: {part.lower()!r:.100}"
-    return (
-        f"{part!r:.100} must be lower case letters and digits, with '.', '_', '__' or '-' only between them"
-    )
+    return f"{part!r:.100} must be lower case letters and digits, with '.', '_', '__' or '-' between them"
