@@ -42,24 +42,50 @@ lab.progress()
 worker.close()
 group.close()
 """
+IMAGES = """\
+from pathlib import Path
+from kit import lab
+from kit.images import mount, scratch_store, seed
+store = scratch_store()
+base = seed(store, ["hello-world", "busybox"])
+context = Path("context")
+context.mkdir(exist_ok=True)
+_ = (context / "Dockerfile").write_text("FROM busybox\\nRUN date; sleep 0.5; date > /now\\n")
+---
+built = lab.build(store, context, tags=["shop"])
+---
+built = lab.build(store, context, tags=["shop"])
+print([step.cached for step in built.steps])
+---
+lab.explore(built.image, "the shop")
+---
+with mount(store, built.image) as rootfs:
+    (rootfs.path / "etc" / "passwd").unlink()
+    picture = lab.overlay(rootfs)
+picture
+---
+lab.sizes(base)
+---
+lab.shared({**base, "shop": built.image})
+---
+store.close()
+"""
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_strict_comparison_with_its_own_outputs(tmp_path, monkeypatch):
+def stored(cells, tmp_path, monkeypatch):
+    """A notebook that has been run from top to bottom."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    notebook = new_notebook(cells=[new_code_cell(source) for source in CELLS.split("---\n")])
+    monkeypatch.chdir(tmp_path)
+    notebook = new_notebook(cells=[new_code_cell(source) for source in cells.split("---\n")])
     NotebookClient(notebook, timeout=60, kernel_name="python3", store_widget_state=False).execute()
-    shown = [output for cell in notebook.cells for output in cell.outputs]
-    assert not [output for output in shown if output.output_type in ("error", "stream")]
-    live = [output.data for output in shown if output.data["text/plain"].startswith("[live view]")]
-    assert len(live) == 4
-    for data in live[:3]:
-        assert "widget-view" not in str(data.keys()), "a dead widget would stay in the stored notebook"
-        assert "<img alt=" in data["text/html"]
-        assert len(data["image/png"]) > 10_000
+    return notebook
 
+
+def compare(notebook, tmp_path):
+    """Run it again, strictly compared with its own outputs, twice."""
     file = tmp_path / "stored.ipynb"
     nbformat.write(notebook, file)
     (tmp_path / "measured.cfg").write_text("regex: (?s)<!--m-->.*?<!--/m-->\nreplace: measured\n")
@@ -70,3 +96,31 @@ def test_strict_comparison_with_its_own_outputs(tmp_path, monkeypatch):
             command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_live_views_and_sliders(tmp_path, monkeypatch):
+    notebook = stored(CELLS, tmp_path, monkeypatch)
+    shown = [output for cell in notebook.cells for output in cell.outputs]
+    assert not [output for output in shown if output.output_type in ("error", "stream")]
+    live = [output.data for output in shown if output.data["text/plain"].startswith("[live view]")]
+    assert len(live) == 4
+    for data in live[:3]:
+        assert "widget-view" not in str(data.keys()), "a dead widget would stay in the stored notebook"
+        assert "<img alt=" in data["text/html"]
+        assert len(data["image/png"]) > 10_000
+    compare(notebook, tmp_path)
+
+
+def test_images_and_their_builds(tmp_path, monkeypatch):
+    notebook = stored(IMAGES, tmp_path, monkeypatch)
+    shown = [output.data for cell in notebook.cells for output in cell.outputs if "data" in output]
+    assert [data["text/plain"] for data in shown] == [
+        "[build] build of shop",
+        "[build] build of shop",
+        "[picture] the shop",
+        "[explorer] the shop",
+        "[picture] one tree out of several",
+        "[picture] the size of an image, and of an operating system",
+        "[picture] layers that images share",
+    ]
+    compare(notebook, tmp_path)
