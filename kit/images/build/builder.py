@@ -106,9 +106,9 @@ def _tag(text: str) -> str:
 
 
 def _check_memory(memory: int | str | None) -> None:
-    from kit.cgroups import files
-
     if memory is not None:
+        from kit.cgroups import files
+
         files.checked("memory.max", memory)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import selectors
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kit.images.beneath import OPEN_DIRECTORY
 from kit.images.build.users import User
 from kit.images.errors import ImageError
 from kit.images.rootfs import Rootfs
@@ -48,7 +50,7 @@ _DEV_LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
-_OF_THE_HOST = ("etc/resolv.conf", "etc/hosts")
+_OF_THE_HOST = ("resolv.conf", "hosts")
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _COVERED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
@@ -94,26 +96,29 @@ def run(
         group, unlimited = _group(memory)
         if group is not None:
             cleanup.enter_context(group)
-        process = start(
-            argv,
-            unshare=["mount", "pid", "uts", "ipc", "cgroup", *(["network"] if network == "none" else [])],
-            hostname=HOST_NAME,
-            loopback=network == "none",
-            mounts=mounts,
-            root=str(rootfs.path),
-            env=dict(env),
-            cwd=cwd,
-            user=(user.uid, user.gid),
-            groups=user.groups,
-            umask=0o022,
-            cgroups=[str(path) for path in group.directories] if group else (),
-            drop_capabilities=[name for name in CAPABILITIES if name not in KEPT],
-            stdout=(pipe := cleanup.enter_context(_Pipe())).write,
-            stderr=pipe.write,
-        )
+        read, write = os.pipe()  # one for both, so that their lines keep their order
+        cleanup.callback(os.close, read)
+        with open(write, "wb") as theirs:
+            process = start(
+                argv,
+                unshare=["mount", "pid", "uts", "ipc", "cgroup", *(["network"] if network == "none" else [])],
+                hostname=HOST_NAME,
+                loopback=network == "none",
+                mounts=mounts,
+                root=str(rootfs.path),
+                env=env,
+                cwd=cwd,
+                user=(user.uid, user.gid),
+                groups=user.groups,
+                umask=0o022,
+                cgroups=[str(path) for path in group.directories] if group else (),
+                drop_capabilities=[name for name in CAPABILITIES if name not in KEPT],
+                stdout=theirs.fileno(),
+                stderr=theirs.fileno(),
+            )
         with process:
             deadline = None if timeout is None else time.monotonic() + timeout
-            pipe.copy(output, deadline, argv)
+            _pass_on(read, output, deadline, argv)
             status = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         killed = False
         if group is not None and "memory" in group.controllers:
@@ -121,39 +126,18 @@ def run(
         return Ended(status, killed, unlimited)
 
 
-class _Pipe:
-    """Standard output and error of the program in one pipe, so that their lines keep their order."""
-
-    def __init__(self) -> None:
-        self.read, self.write = os.pipe()
-
-    def __enter__(self) -> _Pipe:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        os.close(self.read)
-        self._close_write()
-
-    def _close_write(self) -> None:
-        if self.write >= 0:
-            os.close(self.write)
-            self.write = -1
-
-    def copy(self, output: Callable[[bytes], None], deadline: float | None, argv: Sequence[str]) -> None:
-        """Hand on what arrives until nobody holds the other end any more: then all have ended."""
-        self._close_write()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.read, selectors.EVENT_READ)
-            while True:
-                left = None if deadline is None else deadline - time.monotonic()
-                if (left is not None and left <= 0) or not selector.select(left):
-                    raise TimeoutError(
-                        f"{' '.join(argv)} was still running at its time limit, and was killed"
-                    )
-                data = os.read(self.read, 65536)
-                if not data:
-                    return
-                output(data)
+def _pass_on(read: int, output: Callable[[bytes], None], deadline: float | None, argv: Sequence[str]) -> None:
+    """Hand on what arrives until nobody holds the pipe's other end any more: then all have ended."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(read, selectors.EVENT_READ)
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if (left is not None and left <= 0) or not selector.select(left):
+                raise TimeoutError(f"{' '.join(argv)} was still running at its time limit, and was killed")
+            data = os.read(read, 65536)
+            if not data:
+                return
+            output(data)
 
 
 def _group(memory: int | str | None) -> tuple[Cgroup | None, str]:
@@ -179,37 +163,68 @@ def _group(memory: int | str | None) -> tuple[Cgroup | None, str]:
 
 @contextmanager
 def _mount_points(rootfs: Rootfs, network: str) -> Iterator[list[Mount]]:
-    """What to mount over the image. A directory that it lacks for that is there while the block runs."""
-    made: list[Path] = []
+    """What to mount over the image. A place that it lacks for that is there while the block runs."""
+    made: list[tuple[int, str]] = []  # by open directories: the program may put links in the way
     device_files = rootfs.path.with_name("dev")
-    try:
-        for name in ("proc", "sys", "dev"):
-            _directory(rootfs.path / name, made)
-        _fill_dev(device_files)
-        mounts = [_bind(device_files, rootfs.path / "dev")]
-        mounts += [_bind(Path("/dev", name), rootfs.path / "dev" / name) for name in _DEVICES]
-        if network == "host":
-            mounts += [_bind(Path("/", name), rootfs.path / name) for name in _host_files(rootfs.path, made)]
-        yield [*mounts, *_after_pivot()]
-    finally:
-        for path in reversed(made):
-            with suppress(OSError):  # the program put something there: then it is a part of the layer
-                path.rmdir() if path.is_dir() else _remove_empty(path)
+    with ExitStack() as opened:
+        root = _open(rootfs.path, opened)
+        try:
+            for name in ("proc", "sys", "dev"):
+                _directory(root, name, made)
+            _fill_dev(device_files)
+            mounts = [_bind(device_files, rootfs.path / "dev")]
+            mounts += [_bind(Path("/dev", name), rootfs.path / "dev" / name) for name in _DEVICES]
+            if network == "host":
+                _directory(root, "etc", made)
+                etc = _open(rootfs.path / "etc", opened)
+                files = [
+                    name for name in _OF_THE_HOST if Path("/etc", name).exists() and _file(etc, name, made)
+                ]
+                mounts += [_bind(Path("/etc", name), rootfs.path / "etc" / name) for name in files]
+            yield [*mounts, *_after_pivot()]
+        finally:
+            for directory, name in reversed(made):
+                with suppress(OSError):  # it is no longer as it was made: that is the program's doing
+                    _remove_empty(directory, name)
+
+
+def _open(path: Path, opened: ExitStack) -> int:
+    fd = os.open(path, OPEN_DIRECTORY)
+    opened.callback(os.close, fd)
+    return fd
 
 
 def _bind(source: Path, target: Path) -> Mount:
     return Mount(str(source), str(target), None, MountFlags.BIND)
 
 
-def _directory(path: Path, made: list[Path]) -> None:
+def _directory(root: int, name: str, made: list[tuple[int, str]]) -> None:
     """See that a directory is there; never through a link, which could lead out of the image."""
     try:
-        path.mkdir(mode=0o755)
-        made.append(path)
+        os.mkdir(name, 0o755, dir_fd=root)
+        made.append((root, name))
     except FileExistsError:
-        if path.is_symlink() or not path.is_dir():
-            what = f"the image's /{path.name} is no directory, so that nothing can be mounted there"
+        if not stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
+            what = f"the image's /{name} is no directory, so that nothing can be mounted there"
             raise ImageError(what, remedy="Make it one, or build from another image.") from None
+
+
+def _file(directory: int, name: str, made: list[tuple[int, str]]) -> bool:
+    """See that a file is there; False where something else is, which stays as it is."""
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory))
+        made.append((directory, name))
+    except FileExistsError:
+        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    return True
+
+
+def _remove_empty(directory: int, name: str) -> None:
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        os.rmdir(name, dir_fd=directory)
+    elif status.st_size == 0:
+        os.unlink(name, dir_fd=directory)
 
 
 def _fill_dev(directory: Path) -> None:
@@ -223,25 +238,6 @@ def _fill_dev(directory: Path) -> None:
             (directory / name).symlink_to(target)
     for name in ("pts", "shm"):
         (directory / name).mkdir(exist_ok=True)
-
-
-def _host_files(root: Path, made: list[Path]) -> Iterator[str]:
-    """The files about the network that the program shall see; those behind a link are left as they are."""
-    etc = root / "etc"
-    _directory(etc, made)
-    for name in _OF_THE_HOST:
-        path = root / name
-        if not Path("/", name).exists() or path.is_symlink() or path.is_dir():
-            continue
-        if not path.exists():
-            path.touch()
-            made.append(path)
-        yield name
-
-
-def _remove_empty(path: Path) -> None:
-    if path.stat().st_size == 0:
-        path.unlink()
 
 
 def _after_pivot() -> Iterator[Mount]:

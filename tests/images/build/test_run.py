@@ -53,6 +53,13 @@ def test_the_hosts_network_when_asked_for(root):
     assert not (root.path / "etc/hosts").exists() and not (root.path / "etc/resolv.conf").exists()
 
 
+def test_a_link_put_in_the_way_leads_to_nothing_of_the_machines(root, tmp_path):
+    (tmp_path / "hosts").touch()
+    (tmp_path / "resolv.conf").touch()
+    said(root, f"mv /etc /was; ln -s {tmp_path} /etc", network="host")
+    assert sorted(os.listdir(tmp_path)) == ["hosts", "resolv.conf", "store"]
+
+
 def test_user_groups_umask_environment_and_directory(root):
     who = User(1000, 1001, (5, 6))
     (root.path / "tmp/here").mkdir()
