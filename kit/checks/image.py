@@ -68,7 +68,7 @@ def output_of(image: Image, argv: Sequence[str] | None = None) -> str:
     """What a process says that is started as the image's configuration wants it, or with another command."""
     from kit.images import mount
     from kit.images.build.run import run
-    from kit.images.build.users import user
+    from kit.images.build.users import find
 
     settings = settings_of(image)
     words = (
@@ -83,7 +83,7 @@ def output_of(image: Image, argv: Sequence[str] | None = None) -> str:
             words,
             env=_DEFAULT_ENV | dict(one.split("=", 1) for one in settings.get("Env") or ()),
             cwd=settings.get("WorkingDir") or "/",
-            user=user(root.path, settings.get("User") or "0"),
+            user=find(root.path, settings.get("User") or "0", "the configuration"),
             output=said.extend,
             timeout=20,
         )

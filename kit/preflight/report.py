@@ -15,7 +15,7 @@ from kit.show import measured
 
 TITLE = "What this machine can do for the course"
 #: The chapters that are judged: what they need must work for the report to be ``ok``.
-PRESENT = ("00", "03", "04")
+PRESENT = ("00", "03", "04", "05")
 
 _SIGN = {"yes": "✔ yes", "partly": "◐ partly", "no": "✘ no"}
 # Mid-tones of the Okabe-Ito palette that stand out on white and on dark; the sign and the word say the same
@@ -30,7 +30,7 @@ _CELL = (
 class Report:
     """What the probes found.
 
-    ``rows`` is the list of :class:`Row`; ``ok`` is True when everything that chapters 00, 03 and 04 need
+    ``rows`` is the list of :class:`Row`; ``ok`` is True when everything that the chapters of :data:`PRESENT` need
     works fully.
     """
 
