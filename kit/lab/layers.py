@@ -18,13 +18,14 @@ BAR, BAR_LEFT = 150, 34
 SIZES, COUNTS = 194, 264  # where the columns of a layer's line begin
 FILES, SIZE_END = 60, 592  # where a file's name begins, and its size ends
 MOST, MOST_WASTED = 42, 6  # rows of files in all
+LONGEST = 300  # characters of an instruction
 HUES: dict[How, str] = {"added": GREEN, "changed": BLUE, "removed": VERMILLION}
 
 
 def draw(found: Exploration, wasted: Sequence[Lost], title: str) -> Picture:
     """The still picture of an image that was explored, and of what is ``wasted``, largest first."""
-    each = min(8, max(2, MOST // max(1, len(found.layers))))
-    blocks = [(layer, frontier(tree(layer.changes), each)) for layer in found.layers]
+    each = min(8, MOST // max(1, len(found.layers)))
+    blocks = [(layer, frontier(tree(layer.changes), each) if each else []) for layer in found.layers]
     line = max([COUNTS, *(x for layer in found.layers for _, _, x in _chips(layer))]) + 14
     height = 58 + sum(HEAD + ROW * len(rows) + 10 for _, rows in blocks)
     height += (HEAD + ROW * len(wasted[:MOST_WASTED])) if wasted else 0
@@ -151,7 +152,9 @@ def instruction(created_by: str) -> str:
     text = printable(" ".join(created_by.split())).removesuffix("# buildkit").rstrip()
     for before, after in (("/bin/sh -c #(nop) ", ""), ("/bin/sh -c ", "RUN "), ("RUN /bin/sh -c ", "RUN ")):
         if text.startswith(before):
-            return after + text.removeprefix(before)
+            text = after + text.removeprefix(before)
+            break
+    text = text if len(text) <= LONGEST else text[:LONGEST] + "…"
     return text or "(the history does not say)"
 
 
@@ -159,6 +162,7 @@ def fit(text: str, width: float, points: float = 10) -> str:
     """As much of a line as fits into so many CSS pixels."""
     if text_width(text, size=points) <= width:
         return text
+    text = text[:LONGEST]
     while text and text_width(text + "…", size=points) > width:
         text = text[:-1]
     return text.rstrip() + "…"

@@ -158,6 +158,11 @@ def test_pictures_of_odd_images(tmp_path, check_picture):
     check_picture(lab.explore(image(tmp_path / "none")).picture())
     long = image(tmp_path / "long", *[("RUN " + "x" * 300, file("y" * 200 + "/" + "z" * 200, 5))] * 30)
     check_picture(lab.explore(long).picture())
+    endless = image(tmp_path / "endless", *[("RUN " + "x" * 20_000, file(f"{n}", n)) for n in range(127)])
+    picture = lab.explore(endless).picture()
+    check_picture(picture)
+    assert picture.height < 6000
+    assert len(picture.alt) < 127 * 400
 
 
 @pytest.mark.parametrize(
