@@ -180,7 +180,8 @@ class Run(Work):
     def _failed(self, ended: Ended, tail: bytes) -> BuildFailed:
         how = f"exit status {ended.status}"
         if ended.status < 0:
-            how = f"killed by {signal.Signals(-ended.status).name}"
+            names = {one.value: one.name for one in signal.Signals}
+            how = f"killed by {names.get(-ended.status, f'signal {-ended.status}')}"
         remedy = ""
         if ended.out_of_memory:
             how += ", out of memory"
