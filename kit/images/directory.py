@@ -40,16 +40,21 @@ def _xattrs(path: str) -> dict[str, bytes]:
 
 
 def _walk(directory: Path) -> Iterator[tuple[str, str, os.stat_result]]:
-    """(name in the layer, path here, status) of everything below, links not followed; parents first."""
-    waiting = [(str(directory), "")]
+    """(name in the layer, path here, status) of everything below, in the order of tar; links not followed."""
+    top = os.path.join(directory, "")
+    waiting = _inside(top)
     while waiting:
-        path, prefix = waiting.pop()
-        with os.scandir(path) as found:
-            for one in sorted(found, key=attrgetter("name")):
-                status = one.stat(follow_symlinks=False)
-                yield prefix + one.name, one.path, status
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.append((one.path, prefix + one.name + "/"))
+        one = waiting.pop()
+        status = one.stat(follow_symlinks=False)
+        yield one.path.removeprefix(top), one.path, status
+        if stat.S_ISDIR(status.st_mode):
+            waiting += _inside(one.path)
+
+
+def _inside(path: str) -> list[os.DirEntry[str]]:
+    """What a directory holds, the first name at the end."""
+    with os.scandir(path) as found:
+        return sorted(found, key=attrgetter("name"), reverse=True)
 
 
 def entry_of(name: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> Entry | None:

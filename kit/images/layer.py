@@ -1,7 +1,7 @@
 """Making a layer: a tar archive that depends on nothing but what it holds. See the OCI image-spec's layer.md.
 
-The same entries give the same bytes: members are sorted, owners are numbers, and no clock is read. What
-ustar has no room for (long names, large numbers, extended attributes) stands in PAX records, see tar(5).
+The same entries give the same bytes: members are sorted, owners are numbers, and no clock is read. What other
+builders packed and the kit unpacked, it packs to the same bytes again, but for deletions, which keep no time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from kit.images.descriptor import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from kit.images.directory import diff, from_directory
 from kit.images.entry import Entry
 from kit.images.errors import ImageError
-from kit.images.tar import BLOCK, TYPES, XATTR
+from kit.images.header import header
+from kit.images.tar import BLOCK
 
 __all__ = ["MEDIA_TYPES", "Layer", "diff", "from_directory", "pack"]
 
@@ -73,21 +73,10 @@ class _Output:
         self._put(self.compressor.flush())
 
 
-def _header(entry: Entry, size: int) -> bytes:
-    info = tarfile.TarInfo(entry.name)
-    info.type, info.mode, info.size, info.linkname = TYPES[entry.kind], entry.mode, size, entry.target
-    info.uid, info.gid, info.mtime = entry.uid, entry.gid, entry.mtime
-    info.devmajor, info.devminor = entry.device or (0, 0)
-    info.pax_headers = {
-        XATTR + key: entry.xattrs[key].decode("utf-8", "surrogateescape") for key in sorted(entry.xattrs)
-    }
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
 def _file(entry: Entry, output: _Output) -> None:
     with entry.open() as content:
         size = os.fstat(content.fileno()).st_size if entry.source else len(entry.data or b"")
-        output.write(_header(entry, size))
+        output.write(header(entry, size))
         left = size
         while left:
             data = content.read(min(left, CHUNK))
@@ -99,15 +88,21 @@ def _file(entry: Entry, output: _Output) -> None:
     output.write(b"\0" * (-size % BLOCK))
 
 
+def _order(entry: Entry) -> tuple[bool, list[str]]:
+    """By the names; but a hard link before what it names goes to the end."""
+    name = entry.name.split("/")
+    return entry.kind == "hardlink" and entry.target.split("/") > name, name
+
+
 def pack(entries: Iterable[Entry] | Path, out: Writable, compression: Compression | None = "gzip") -> Layer:
     """Write the entries, or all that a directory holds, to ``out`` as a layer.
 
-    Directories come before what they hold, hard links after everything else. File contents are streamed.
+    Directories come before what they hold, hard links after what they name. File contents are streamed.
     Raises ImageError (a name given twice, a file that shrank), OSError for a source that can't be read.
     """
     output = _Output(out, compression)
     members = list(from_directory(entries) if isinstance(entries, Path) else entries)
-    members.sort(key=lambda entry: (entry.kind == "hardlink", entry.name.split("/")))
+    members.sort(key=_order)
     twice, times = Counter(entry.name for entry in members).most_common(1)[0] if members else ("", 0)
     if times > 1:
         raise ImageError("two entries have the same name", twice, "Leave one of them out.")
@@ -115,7 +110,7 @@ def pack(entries: Iterable[Entry] | Path, out: Writable, compression: Compressio
         if entry.kind == "file":
             _file(entry, output)
         else:
-            output.write(_header(entry, 0))
+            output.write(header(entry, 0))
     output.write(b"\0" * (2 * BLOCK))
     output.finish()
     digest, diff_id = f"sha256:{output.blob.hexdigest()}", f"sha256:{output.plain.hexdigest()}"

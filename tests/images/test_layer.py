@@ -8,6 +8,7 @@ import io
 import os
 import random
 import socket
+import stat
 import subprocess
 import tarfile
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_tarfile_reads_what_was_packed() -> None:
         assert list(members)[-1] == "a-hard-link", "what a hard link names comes before it"
         for entry in ENTRIES:
             member = members[entry.name]
-            assert (member.mode, member.uid, member.gid, member.mtime, member.linkname) == (
+            assert (stat.S_IMODE(member.mode), member.uid, member.gid, member.mtime, member.linkname) == (
                 (entry.mode, entry.uid, entry.gid, entry.mtime, entry.target)
             )
             if entry.kind == "file":

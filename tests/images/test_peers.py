@@ -14,10 +14,12 @@ import pytest
 
 from kit.images.build import build
 from kit.images.image import Image
+from kit.images.layer import diff, pack
 from kit.images.load import load
 from kit.images.rootfs import mount
 from kit.images.save import Layout, save
 from kit.images.seed import seed
+from kit.images.snapshots import Snapshots
 from kit.images.store import Store
 from tests.images import trees
 from tests.images.peers import NEEDED, Peers
@@ -171,6 +173,18 @@ def test_what_they_wrote_unpacks_to_their_tree(peers: Peers, tmp_path: Path, nam
         assert tree(ours.path) == theirs
     raw = next(found for path, found in theirs.items() if path.endswith("raw"))
     assert raw[4] == {"security.capability": CAPABILITY, "user.note": VALUE}
+
+
+@pytest.mark.parametrize("name", [BUSYBOX, STEPS, FLAT])
+def test_a_layer_of_theirs_is_packed_again_to_the_same_digest(
+    peers: Peers, tmp_path: Path, name: str
+) -> None:
+    """But for one that takes something away: what is gone has no time to keep."""
+    store = Store(tmp_path / "store")
+    image = written(store, peers, name, tmp_path / "theirs.tar", WRITERS[0])
+    with Snapshots(store).hold(image) as held, Path(os.devnull).open("wb") as nowhere:
+        again = [pack(diff(directory), nowhere, None).diff_id for directory in reversed(held.lower_dirs)]
+    assert again[:KEPT] == image.diff_ids[:KEPT]
 
 
 # The kit builds what they build
