@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -162,10 +163,9 @@ def fit(text: str, width: float, points: float = 10) -> str:
     """As much of a line as fits into so many CSS pixels."""
     if text_width(text, size=points) <= width:
         return text
-    text = text[:LONGEST]
-    while text and text_width(text + "…", size=points) > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    lengths = range(min(len(text), LONGEST))
+    length = bisect_right(lengths, width, key=lambda one: text_width(text[:one] + "…", size=points)) - 1
+    return text[: max(0, length)].rstrip() + "…"
 
 
 def words(found: Exploration, wasted: Sequence[Lost], title: str) -> str:
