@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import struct
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +25,8 @@ Compression = Literal["gzip", "zstd"]
 
 CHUNK = 1 << 20  # bytes handled at once
 _MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
-_GZIP = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header, which it writes with no time and no name
+_GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # deflate; no name, no time, no maker
+_WINDOW = 1 << 15  # bytes that deflate can refer back to
 
 
 class Compressor(Protocol):
@@ -41,26 +43,53 @@ class _Plain:
 
 
 class _Gzip:
-    """Each piece becomes a gzip member of its own (RFC 1952, 2.2): so all processors can work at once."""
+    """One gzip member whose pieces are compressed side by side, as pigz does it.
+
+    Each piece but the first may refer back to the last 32 KiB of the one before, and all but the last end at
+    a whole byte (Z_SYNC_FLUSH), so that one after the other they are a single deflate stream (RFC 1951).
+    """
 
     def __init__(self) -> None:
         self.workers = len(os.sched_getaffinity(0))
         self.pool = ThreadPoolExecutor(self.workers)
-        self.members: deque[Future[bytes]] = deque()
+        self.pieces: deque[Future[bytes]] = deque()
+        self.waiting, self.before = bytearray(), b""
+        self.crc = self.size = 0
 
     def compress(self, data: bytes, /) -> bytes:
-        self.members.append(self.pool.submit(zlib.compress, data, zlib.Z_BEST_SPEED, _GZIP))
-        return self.members.popleft().result() if len(self.members) > 2 * self.workers else b""
+        self.waiting += data
+        out = b""
+        while len(self.waiting) > CHUNK:  # never the last one, which ends the stream
+            piece = bytes(self.waiting[:CHUNK])
+            del self.waiting[:CHUNK]
+            self._submit(piece, zlib.Z_SYNC_FLUSH)
+            if len(self.pieces) > 2 * self.workers:
+                out += self.pieces.popleft().result()
+        return out
+
+    def _submit(self, piece: bytes, end: int) -> None:
+        if not self.size:
+            self.pieces.append(self.pool.submit(bytes, _GZIP_HEADER))
+        self.pieces.append(self.pool.submit(_deflate, piece, self.before, end))
+        self.before, self.crc = piece[-_WINDOW:], zlib.crc32(piece, self.crc)
+        self.size += len(piece)
 
     def flush(self) -> bytes:
+        self._submit(bytes(self.waiting), zlib.Z_FINISH)
         self.pool.shutdown()
-        return b"".join(member.result() for member in self.members)
+        trailer = struct.pack("<II", self.crc, self.size % (1 << 32))
+        return b"".join(piece.result() for piece in self.pieces) + trailer
+
+
+def _deflate(piece: bytes, before: bytes, end: int) -> bytes:
+    squeezing = zlib.compressobj(zlib.Z_BEST_SPEED, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=before)
+    return squeezing.compress(piece) + squeezing.flush(end)
 
 
 def compressor(compression: Compression | None) -> Compressor:
     """An object with ``compress(data)`` and ``flush()``.
 
-    The same pieces in give the same bytes out, with one version of the library.
+    The same bytes in give the same bytes out, however they are cut, with one version of the library.
     """
     if compression is None:
         return _Plain()
