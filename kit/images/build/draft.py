@@ -22,7 +22,9 @@ _INHERITED = ("architecture", "variant", "os", "os.version", "os.features", "aut
 class Draft:
     """``config`` is the part of that name in the image's configuration (Env, Cmd, WorkingDir ...).
 
-    ``layers`` are lowest first, each with its diff id; ``history`` has a line for every instruction.
+    ``layers`` are lowest first, each with its diff id; ``history`` has a line for every instruction, and
+    ``created`` is the last one's time. ``whole`` has what else is inherited, and ``base`` is the image itself
+    as long as nothing was done to it.
     """
 
     store: Store
