@@ -50,11 +50,14 @@ class Measurement:
 
 
 def measure(
-    callables: Mapping[str, Callable[[], object] | None], runs: int, warmup: int = 2
+    callables: Mapping[str, Callable[[], object] | None],
+    runs: int,
+    warmup: int = 2,
+    after: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Seconds per call. Kit and peers take turns within each round, so that a busy moment hits them all
     alike; their order is shuffled each round, so that nobody always runs after the same neighbour, who may
-    leave the kernel with work to do.
+    leave the kernel with work to do. ``after`` is called after each call, and not timed: to clean up.
 
     A callable that is None (a peer that is not installed) gets an empty list.
     """
@@ -65,6 +68,7 @@ def measure(
             start = time.perf_counter()
             call()
             taken = time.perf_counter() - start
+            after()
             if round_number >= 0:
                 times[who].append(taken)
     return times
