@@ -31,7 +31,7 @@ bench: setup   ## every benchmark, as tables
 		name=$$(basename $$file .py); [ $$name = report ] || .venv/bin/python -m benchmarks.$$name; done
 
 bench-peers:   ## install the programs that the benchmarks compare with
-	@. tools/common.sh; linux_only; apt_install "make bench-peers" bubblewrap buildah runc umoci util-linux
+	@. tools/common.sh; linux_only; apt_install "make bench-peers" bubblewrap buildah podman runc umoci util-linux
 	@echo "== The peers are installed. Compare with: make bench"
 
 fresh:         ## both commands in a new minimal Debian root, removed afterwards (SUITE=trixie for another release)
