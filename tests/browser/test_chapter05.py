@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.conftest import REQUIRE_PRIVILEGES
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(300)]
 
+CHAPTER = ROOT / "notebooks" / "05_images.ipynb"
 SCREENSHOTS = ROOT / "build" / "screenshots"
 DOCKERFILE = """\
 FROM busybox
@@ -32,12 +34,22 @@ CELLS = [
 ]
 
 
-@pytest.fixture
-def tab(tmp_path: Path) -> Iterator[Any]:
-    """A notebook with a build and an explorer, open in JupyterLab's dark theme."""
+@contextmanager
+def jupyterlab(home: Path, notebook: Any, dark: bool = False) -> Iterator[Any]:
+    """A notebook open in JupyterLab."""
     if CHROMIUM is None:
         reason = "needs a Chromium: install Debian's package chromium"
         pytest.fail(reason, pytrace=False) if REQUIRE_PRIVILEGES else pytest.skip(reason)
+    (home / "notebooks").mkdir(exist_ok=True)
+    nbformat.write(notebook, home / "notebooks" / "shown.ipynb")
+    with server(home, dark=dark) as address, page(home) as tab:
+        open_notebook(tab, address, "shown.ipynb")
+        yield tab
+
+
+@pytest.fixture
+def tab(tmp_path: Path) -> Iterator[Any]:
+    """A notebook with a build and an explorer, in the dark theme."""
     work = tmp_path / "notebooks"
     work.mkdir()
     (work / "Dockerfile").write_text(DOCKERFILE)
@@ -45,10 +57,28 @@ def tab(tmp_path: Path) -> Iterator[Any]:
     seed(Store(work / "store"), ["busybox"])
     notebook = new_notebook(cells=[new_code_cell(code) for code in CELLS])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, work / "shop.ipynb")
-    with server(tmp_path, dark=True) as address, page(tmp_path) as made:
-        open_notebook(made, address, "shop.ipynb")
+    with jupyterlab(tmp_path, notebook, dark=True) as made:
         yield made
+
+
+def test_the_chapter(tmp_path: Path) -> None:
+    notebook = nbformat.read(CHAPTER, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    with jupyterlab(tmp_path, notebook) as tab:
+        tab.evaluate(RUN_ALL)
+        tab.wait_for_function("() => window.finished", timeout=200_000)
+        assert tab.evaluate(ERRORS) == []
+        assert tab.locator(".kit-build").count() == 4
+        assert tab.locator(".kit-build .kit-running, .kit-build .kit-failed").count() == 0
+        tab.wait_for_selector(".kit-explorer[data-layer]")
+        words = tab.eval_on_selector_all(".jp-OutputArea-output img", "all => all.map((img) => img.alt)")
+        assert len(words) == 4
+        assert all(words), "a picture without words"
+        tab.locator(".kit-explorer").scroll_into_view_if_needed()
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        tab.screenshot(path=SCREENSHOTS / "chapter05.png")
 
 
 def focused(tab: Any) -> str:
@@ -95,8 +125,6 @@ def test_a_build_and_its_image(tab: Any) -> None:
     press(tab, "ArrowLeft", "app")
     for name in ("bin", "dev", "etc"):
         press(tab, "ArrowDown", name)
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    tab.screenshot(path=SCREENSHOTS / "chapter05.png")
     tab.keyboard.press("ArrowRight")
     explorer.locator("[role=treeitem]").get_by_text("passwd", exact=True).wait_for()
     explorer.locator("summary").click()
