@@ -301,7 +301,7 @@ def measurements(runs: int) -> list[Measurement]:
         return [
             *mounting(place, 5 * runs),
             *building(place, runs),
-            *unpacking(store, directory, max(3, runs // 2)),
+            *unpacking(store, directory, max(3, runs // 3)),
             *memory(store, directory),
         ]
 
