@@ -30,8 +30,8 @@ _CELL = (
 class Report:
     """What the probes found.
 
-    ``rows`` is the list of :class:`Row`; ``ok`` is True when everything that the chapters of :data:`PRESENT` need
-    works fully.
+    ``rows`` is the list of :class:`Row`; ``ok`` is True when everything that the chapters in
+    :data:`PRESENT` need works fully.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
