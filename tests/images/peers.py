@@ -19,7 +19,7 @@ set -e
 for place in /run /dev/shm /var/lib/containers; do
     [ ! -d $place ] || mount -t tmpfs peers $place
 done
-[ ! -d /sys/fs/cgroup/unified ] || umount /sys/fs/cgroup/unified
+! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified
 "$@" || exit  # no exec: the shell, as PID 1, reaps conmon, for whose end podman waits
 """
 _UNSHARE = "unshare --mount --pid --fork --kill-child --mount-proc sh -c".split()
