@@ -6,13 +6,14 @@ image-spec, config.md: "history" says for each layer how it came about, and of t
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from kit.images.compression import Compression
-from kit.images.descriptor import Descriptor, Platform
+from kit.images.descriptor import Descriptor
 from kit.images.documents import Document
 from kit.images.entry import Entry
 from kit.images.errors import ImageError
@@ -41,10 +42,50 @@ def commit(
     :meth:`Store.writing` from here to the tag. Raises as :func:`kit.images.layer.pack`, and KernelError where
     it can't be written.
     """
-    if config is None:
-        config = (base.config.get("config") if base is not None else None) or {}
+    draft = Draft(store, base)
+    if config is not None:
+        draft.config = dict(config)
     layer = None if entries is None else put_layer(store, entries, compression)
-    return add_layer(store, base, layer, config, created=created or timestamp(), created_by=created_by)
+    draft.add(layer, created=created or timestamp(), created_by=created_by)
+    return draft.write()
+
+
+class Draft:
+    """An image on the way: ``base``, or nothing, and what has been done to it so far.
+
+    ``layers`` are lowest first, each with its diff id; ``config`` says what is to be run (Env, Cmd,
+    WorkingDir …), ``history`` has a line for every change.
+    """
+
+    def __init__(self, store: Store, base: Image | None) -> None:
+        self.store, self.base = store, base
+        self.layers: list[tuple[Descriptor, str]] = []
+        self.whole: Document = {}
+        self.config: Document = {}
+        self.history: list[Document] = []
+        if base is not None:
+            self.layers = list(zip(base.layers, base.diff_ids, strict=True))
+            self.whole = {key: base.config[key] for key in _KEPT if key in base.config}
+            self.config = copy.deepcopy(base.config.get("config") or {})
+            self.history = base.history or [{} for _ in self.layers]  # some tools write none
+
+    def add(self, layer: tuple[Descriptor, str] | None, *, created: str, created_by: str) -> None:
+        """Note a change: its layer, which is in the store already, or None where it made none."""
+        line: Document = {"created": created, "created_by": created_by}
+        if layer is None:
+            line["empty_layer"] = True
+        else:
+            self.layers.append(layer)
+        self.history.append(line)
+        self.whole["created"] = created
+        self.base = None
+
+    def write(self) -> Image:
+        """The image as it is so far; the base itself where nothing was done to it."""
+        if self.base is not None:
+            return self.base
+        whole = {**self.whole, "config": self.config, "history": self.history}
+        return Image.of(self.store, write_image(self.store, self.layers, whole))
 
 
 def put_layer(
@@ -55,32 +96,6 @@ def put_layer(
         layer = pack(entries, out, compression)
         out.commit()
     return Descriptor(layer.media_type, layer.digest, layer.size), layer.diff_id
-
-
-def add_layer(
-    store: Store,
-    base: Image | None,
-    layer: tuple[Descriptor, str] | None,
-    config: Mapping[str, Any],
-    *,
-    created: str,
-    created_by: str,
-) -> Image:
-    """As :func:`commit`, for a layer that is in the store already; None makes none."""
-    layers: list[tuple[Descriptor, str]] = []
-    whole: Document = Platform.here().to_json()
-    history: list[Document] = []
-    if base is not None:
-        layers = list(zip(base.layers, base.diff_ids, strict=True))
-        whole = {key: base.config[key] for key in _KEPT if key in base.config}
-        history = base.history or [{} for _ in layers]  # some tools write none
-    line: Document = {"created": created, "created_by": created_by}
-    if layer is None:
-        line["empty_layer"] = True
-    else:
-        layers.append(layer)
-    whole |= {"created": created, "config": dict(config), "history": [*history, line]}
-    return Image.of(store, write_image(store, layers, whole))
 
 
 def timestamp(seconds: int | None = None) -> str:

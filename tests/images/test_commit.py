@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.images.commit import add_layer, commit, put_layer, timestamp
+from kit.images.commit import Draft, commit, put_layer, timestamp
 from kit.images.entry import Entry
 from kit.images.errors import ImageError
 from kit.images.image import Image, write_image
@@ -66,8 +66,10 @@ def test_the_same_gives_the_same(tmp_path: Path, compression: str | None) -> Non
 
 def test_a_layer_that_is_there_goes_in_as_it_is(store: Store) -> None:
     layer = put_layer(store, FILES)
-    cached = add_layer(store, None, layer, {}, created=WHEN, created_by="RUN x")
-    assert cached.descriptor == commit(store, None, FILES, {}, created=WHEN, created_by="RUN x").descriptor
+    draft = Draft(store, None)
+    draft.add(layer, created=WHEN, created_by="RUN x")
+    whole = commit(store, None, FILES, {}, created=WHEN, created_by="RUN x")
+    assert draft.write().descriptor == whole.descriptor
 
 
 def test_a_base_keeps_what_it_runs_on_and_not_how_docker_made_it(store: Store) -> None:
