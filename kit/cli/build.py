@@ -22,7 +22,6 @@ from kit.cli.store import STORE, opened, told
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label for the image.")
 @click.option("--no-cache", is_flag=True, help="Do every step anew.")
 @click.option("--network", type=click.Choice(["none", "host"]), default="none", help="What a RUN has of it.")
-@click.option("-m", "--memory", metavar="BYTES", help="What a RUN may use, such as 512M.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's id, and nothing else.")
 @click.option("--iidfile", type=click.Path(path_type=Path), help="Write the image's id to this file.")
 @STORE
@@ -36,7 +35,6 @@ def build(
     labels: tuple[str, ...],
     no_cache: bool,
     network: str,
-    memory: str | None,
     quiet: bool,
     iidfile: Path | None,
     directory: Path | None,
@@ -67,7 +65,6 @@ def build(
             labels=_pairs("--label", labels),
             no_cache=no_cache,
             network=network,
-            memory=memory,
             progress=None if quiet else printer,
         )
     except builder.BuildFailed as error:

@@ -20,37 +20,25 @@ PROXIES = {
 }
 
 
-class Arguments:
-    """The values given for a build, and those of the ARGs before the first FROM (``before_from``)."""
+def before_from(dockerfile: Dockerfile, given: Mapping[str, str]) -> dict[str, str]:
+    """The variables that FROM lines see: those of the platform, and of the ARGs before the first FROM."""
+    here = Platform.here()
+    parts = {"PLATFORM": str(here), "OS": here.os, "ARCH": here.architecture, "VARIANT": here.variant}
+    values = {f"{side}{key}": text for side in ("BUILD", "TARGET") for key, text in parts.items()}
+    for one in dockerfile.args:
+        values |= declared(expanded(one, values, dockerfile.escape), given, values)
+    return values
 
-    def __init__(self, dockerfile: Dockerfile, given: Mapping[str, str]) -> None:
-        self.given = dict(given)
-        here = Platform.here()
-        parts = {"PLATFORM": str(here), "OS": here.os, "ARCH": here.architecture, "VARIANT": here.variant}
-        self._platform = {f"{side}{key}": text for side in ("BUILD", "TARGET") for key, text in parts.items()}
-        self.before_from = dict(self._platform)
-        for one in dockerfile.args:
-            whole = expanded(one, self.before_from, dockerfile.escape)
-            self.before_from |= self._values(whole, self._platform)
 
-    def declared(self, one: Instruction) -> dict[str, str]:
-        """What an ARG in a stage, its variables replaced, brings into scope; one without a value brings
-        nothing.
-        """
-        return self._values(one, self.before_from)
-
-    def _values(self, one: Instruction, otherwise: Mapping[str, str]) -> dict[str, str]:
-        values = {}
-        for word in one.words:
-            name, equals, default = word.partition("=")
-            if name in self.given:
-                values[name] = self.given[name]
-            elif equals:
-                values[name] = default
-            elif name in otherwise:
-                values[name] = otherwise[name]
-        return values
-
-    def proxies(self) -> dict[str, str]:
-        """Those of the proxy variables that were given."""
-        return {name: text for name, text in self.given.items() if name in PROXIES}
+def declared(one: Instruction, given: Mapping[str, str], otherwise: Mapping[str, str]) -> dict[str, str]:
+    """What an ARG brings into scope: the value given, its default, or that of ``otherwise``, or nothing."""
+    values = {}
+    for word in one.words:
+        name, equals, default = word.partition("=")
+        if name in given:
+            values[name] = given[name]
+        elif equals:
+            values[name] = default
+        elif name in otherwise:
+            values[name] = otherwise[name]
+    return values

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kit.images import documents
@@ -23,18 +22,12 @@ from kit.images.errors import ImageError
 from kit.images.store import Store
 
 
-def key(parent: str, **depends: Any) -> str:
-    """The digest that stands for a step on ``parent``; ``depends`` is anything that JSON can hold."""
-    return digest_of(documents.encode({"parent": parent, **depends}))
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """What a step came to: its ``layer`` and the diff id of that, if it made one, and when it was made."""
+    """What a step came to: when it was made, and its layer with the diff id of that, if it made one."""
 
     created: str
-    layer: Descriptor | None = None
-    diff_id: str = ""
+    layer: tuple[Descriptor, str] | None = None
 
 
 class Cache:
@@ -44,34 +37,34 @@ class Cache:
         self.store = store
         self.directory = store.directory / "cache"
 
-    def _path(self, key: str) -> Path:
-        return self.directory / key.removeprefix("sha256:")
-
     def find(self, key: str) -> Outcome | None:
         """The outcome of a step, or None where it isn't known or its layer has been removed."""
-        try:
-            return self._read(self._path(key))
-        except FileNotFoundError:
-            return None
-
-    def _read(self, path: Path) -> Outcome | None:
+        path = self.directory / key
         try:
             found = documents.parse(path.read_bytes(), path)
-            layer = None if found["layer"] is None else Descriptor.from_json(found["layer"])
-            outcome = Outcome(str(found["created"]), layer, str(found["diff_id"]))
-        except (ImageError, KeyError):  # cut short by a power cut: it is written again
+            outcome = Outcome(str(found["created"]))
+            if found["layer"] is not None:
+                layer = Descriptor.from_json(found["layer"])
+                outcome = Outcome(outcome.created, (layer, str(found["diff_id"])))
+        except (FileNotFoundError, ImageError, KeyError):  # one cut short by a power cut is written again
             return None
-        return outcome if layer is None or self.store.has(layer.digest) else None
+        return outcome if outcome.layer is None or self.store.has(outcome.layer[0].digest) else None
 
     def put(self, key: str, outcome: Outcome) -> None:
         """Keep an outcome. It need not survive a power cut, so it is renamed into place and not synced."""
+        layer, diff_id = outcome.layer or (None, "")
         document = {
             "created": outcome.created,
-            "layer": None if outcome.layer is None else outcome.layer.to_json(),
-            "diff_id": outcome.diff_id,
+            "layer": layer and layer.to_json(),
+            "diff_id": diff_id,
         }
         with as_kernel_error("keep a build's step in", self.directory):
             self.directory.mkdir(exist_ok=True)
             with new_file(self.store.unfinished) as (fd, temporary):
                 write_all(fd, documents.encode(document))
-                os.replace(temporary, self._path(key))
+                os.replace(temporary, self.directory / key)
+
+
+def key(**depends: Any) -> str:
+    """The hexadecimal digits that stand for a step; ``depends`` is anything that JSON can hold."""
+    return digest_of(documents.encode(depends)).removeprefix("sha256:")

@@ -7,8 +7,10 @@ whose keys every tool passes on.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 from typing import Any
 
+from kit.images import documents
 from kit.images.build.check import nanoseconds
 from kit.images.build.instruction import Instruction
 from kit.images.documents import Document
@@ -31,6 +33,24 @@ def directory(config: Document, path: str) -> str:
     """An absolute path from one that an instruction names, which may start from the image's WorkingDir."""
     whole = posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "/", path))
     return "/" + whole.lstrip("/")  # "//" at the beginning means something to POSIX, and nothing here
+
+
+def created_by(config: Document, one: Instruction, args: Mapping[str, str]) -> str:
+    """How the image's history tells of an instruction, in BuildKit's way; a RUN sees ``args``."""
+    words = list(one.words)
+    match one.name:
+        case "RUN":
+            told = [f"|{len(args)}", *(f"{name}={text}" for name, text in args.items())] if args else []
+            return " ".join(["RUN", *told, *command(config, one)])
+        case "WORKDIR":
+            words = [directory(config, words[0])]
+        case "CMD" | "ENTRYPOINT":
+            words = [documents.encode(command(config, one)).decode()]
+        case "SHELL":
+            words = [documents.encode(words).decode()]
+        case "HEALTHCHECK" | "ONBUILD":
+            words = [one.value]
+    return " ".join([one.name, *(f"--{name}={text}" for name, text in one.flags.items()), *words])
 
 
 def configure(config: Document, one: Instruction) -> None:

@@ -6,9 +6,8 @@ A stage that neither the target nor anything it stands on refers to is left out,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from kit.images.build.arguments import Arguments
 from kit.images.build.dockerfile import Dockerfile, Stage
 from kit.images.build.errors import BadDockerfile
 from kit.images.build.expand import expand
@@ -23,13 +22,16 @@ from kit.images.store import Store
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage that will be built. ``base`` is an image, the index of the stage it goes on from, or None for
-    scratch; ``instructions`` begin with those that the base's ONBUILD asks for.
+    """A stage that will be built.
+
+    ``base`` is an image, the index of another stage, or None for scratch; so is what each COPY --from means,
+    in ``sources``. ``instructions`` begin with those that the base's ONBUILD asks for.
     """
 
     stage: Stage
     base: Image | int | None
-    instructions: tuple[Instruction, ...]
+    instructions: list[Instruction]
+    sources: dict[str, Image | int]
 
     @property
     def name(self) -> str:
@@ -37,101 +39,74 @@ class Planned:
         return self.stage.name or str(self.stage.index)
 
 
-@dataclass
 class Plan:
-    """``stages`` in their order, the target last; ``images`` by the names that COPY --from calls them."""
+    """The stages of a Dockerfile that a build of ``target`` needs, in their order, by index.
 
-    stages: list[Planned] = field(default_factory=list)
-    images: dict[str, Image] = field(default_factory=dict)
+    ``target`` is the name or number of one, by default the last. A base image that the store lacks and the
+    kit can make (busybox, python, hello-world) is made. Raises :class:`BadDockerfile`, :class:`UnknownImage`,
+    :class:`NoSuchPlatform`, with the line.
+    """
+
+    def __init__(
+        self, store: Store, dockerfile: Dockerfile, variables: Mapping[str, str], target: str | None
+    ) -> None:
+        self.store, self.dockerfile, self.variables = store, dockerfile, variables
+        last = dockerfile.stages[-1] if target is None else dockerfile.stage(target)
+        if last is None:
+            names = ", ".join(stage.name or str(stage.index) for stage in dockerfile.stages)
+            raise BadDockerfile(f"no stage is called {target!r}", dockerfile.path, f"There are: {names}.")
+        self.stages: dict[int, Planned] = {}
+        self._need(last)
+        self.stages = dict(sorted(self.stages.items()))
 
     @property
-    def total(self) -> int:
-        """How many steps there are; each FROM is one."""
-        return sum(1 + len(one.instructions) for one in self.stages)
+    def instructions(self) -> list[Instruction]:
+        """Those of all stages; FROM is not among them."""
+        return [one for planned in self.stages.values() for one in planned.instructions]
 
+    def _need(self, stage: Stage) -> None:
+        """Plan a stage, and before it those that it refers to."""
+        where, escape = f"{self.dockerfile.path}:{stage.line}", self.dockerfile.escape
+        name, platform = (
+            expand(text, self.variables, escape, where) for text in (stage.base, stage.platform)
+        )
+        base = None if name == "scratch" else self._named(name, stage, where, platform)
+        triggers: list[str] = []
+        if isinstance(base, int):
+            triggers = [one.value for one in self.stages[base].instructions if one.name == "ONBUILD"]
+        elif base is not None:
+            triggers = (base.config.get("config") or {}).get("OnBuild") or []
+        instructions = [*(trigger(text, where, escape) for text in triggers), *stage.instructions]
+        sources = {
+            one.flags["from"]: self._named(one.flags["from"], stage, one.where)
+            for one in instructions
+            if "from" in one.flags
+        }
+        self.stages[stage.index] = Planned(stage, base, instructions, sources)
 
-def plan(store: Store, dockerfile: Dockerfile, arguments: Arguments, target: str | None) -> Plan:
-    """The plan for ``target``, by name or number, by default the last stage.
+    def _named(self, name: str, user: Stage, where: str, platform: str = "") -> Image | int:
+        """What ``user`` means by a name: the index of a stage before it, or else an image of the store."""
+        stage = self.dockerfile.stage(name, user.index)
+        if stage is not None:
+            if stage.index not in self.stages:
+                self._need(stage)
+            return stage.index
+        try:
+            return self._image(name, platform)
+        except ImageError as error:
+            error.where = f"{where}, {error.where}" if error.where else where
+            raise
 
-    A base image that the store lacks and the kit can make (busybox, python, hello-world) is made. Raises
-    :class:`BadDockerfile`, :class:`UnknownImage`, :class:`NoSuchPlatform`, with the line.
-    """
-    last = dockerfile.stages[-1] if target is None else dockerfile.stage(target)
-    if last is None:
-        names = ", ".join(stage.name or str(stage.index) for stage in dockerfile.stages)
-        raise BadDockerfile(f"no stage is called {target!r}", dockerfile.path, f"There are: {names}.")
-    found: dict[int, Planned] = {}
-    made = Plan()
-    _need(store, dockerfile, arguments, last, made, found)
-    made.stages = [found[index] for index in sorted(found)]
-    return made
-
-
-def _need(
-    store: Store,
-    dockerfile: Dockerfile,
-    arguments: Arguments,
-    stage: Stage,
-    made: Plan,
-    found: dict[int, Planned],
-) -> None:
-    """Add a stage, and before it those that it refers to."""
-    if stage.index in found:
-        return
-    where = f"{dockerfile.path}:{stage.line}"
-    name = expand(stage.base, arguments.before_from, dockerfile.escape, where)
-    platform = expand(stage.platform, arguments.before_from, dockerfile.escape, where)
-    base: Image | int | None
-    triggers: list[str] = []
-    if (other := dockerfile.stage(name, stage.index)) is not None and not name.isdigit():
-        _need(store, dockerfile, arguments, other, made, found)
-        base = other.index
-        triggers = [one.value for one in found[other.index].instructions if one.name == "ONBUILD"]
-    elif name == "scratch":
-        base = None
-    else:
-        base = _image(store, name, where, platform)
-        triggers = (base.config.get("config") or {}).get("OnBuild") or []
-    instructions = (
-        *(trigger(text, where, dockerfile.escape) for text in triggers),
-        *stage.instructions,
-    )
-    for one in instructions:
-        if source := one.flags.get("from"):
-            if (other := dockerfile.stage(source, stage.index)) is not None:
-                _need(store, dockerfile, arguments, other, made, found)
-            elif source not in made.images:
-                made.images[source] = _image(store, source, one.where)
-    found[stage.index] = Planned(stage, base, instructions)
-
-
-def _image(store: Store, name: str, where: str, platform: str = "") -> Image:
-    """The image of that name in the store; the error says in which line it is asked for."""
-    try:
+    def _image(self, name: str, platform: str) -> Image:
         wanted = Platform.parse(platform) if platform else None
         try:
-            image = Image.find(store, name, wanted)
+            image = Image.find(self.store, name, wanted)
         except UnknownImage:
             short = Reference.parse(name).familiar().removesuffix(":latest")
             if short not in BASES:
                 raise
-            image = seed(store, [short])[short]
+            image = seed(self.store, [short])[short]
         there = image.platform
         if wanted and (wanted.os, wanted.architecture) != (there.os, there.architecture):
             raise NoSuchPlatform(f"{name} is for {there} and not for {wanted}")
         return image
-    except ImageError as error:
-        error.where = f"{where}, {error.where}" if error.where else where
-        raise
-
-
-def unused(dockerfile: Dockerfile, planned: Plan, given: Mapping[str, str], known: set[str]) -> list[str]:
-    """The build arguments that no ARG takes."""
-    declared = {
-        word.partition("=")[0]
-        for one in (*dockerfile.args, *(i for stage in dockerfile.stages for i in stage.instructions),
-                    *(i for stage in planned.stages for i in stage.instructions))
-        if one.name == "ARG"
-        for word in one.words
-    }  # fmt: skip
-    return sorted(set(given) - declared - known)

@@ -37,6 +37,7 @@ KEPT = {
 }  # fmt: skip
 HOST_NAME = "kit-build"
 PROCESSES = 4096  # pids.max of a RUN: a fork bomb stops there
+MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4  # its memory.max, in bytes
 NETWORKS = ("none", "host")
 
 _ROOT = User(0, 0, (), "/root")
@@ -79,21 +80,19 @@ def run(
     cwd: str = "/",
     user: User = _ROOT,
     network: str = "none",
-    memory: int | str | None = None,
     output: Callable[[bytes], None] = lambda data: None,
     timeout: float | None = None,
 ) -> Ended:
     """Run a program in the mounted image to its end; what it prints goes to ``output`` as it comes.
 
-    ``network`` is "none" (only ``lo``) or "host" (the machine's own). ``memory`` is a limit in bytes, by
-    default three quarters of the machine's. Standard input is empty. Raises :class:`KernelError`, naming the
-    step, where it can't be started (no such program, no such directory, EPERM); TimeoutError after
-    ``timeout`` seconds; :class:`ImageError` where the image has no room for /proc, /sys or /dev. Whatever
-    happens, nothing of it runs on and nothing it needed stays.
+    ``network`` is "none" (only ``lo``) or "host" (the machine's own). Standard input is empty. Raises
+    :class:`KernelError`, naming the step, where it can't be started (no such program, no such directory,
+    EPERM); TimeoutError after ``timeout`` seconds; :class:`ImageError` where the image has no room for /proc,
+    /sys or /dev. Whatever happens, nothing of it runs on and nothing it needed stays.
     """
     with ExitStack() as cleanup:
         mounts = cleanup.enter_context(_mount_points(rootfs, network))
-        group, unlimited = _group(memory)
+        group, unlimited = _group()
         if group is not None:
             cleanup.enter_context(group)
         read, write = os.pipe()  # one for both, so that their lines keep their order
@@ -140,7 +139,7 @@ def _pass_on(read: int, output: Callable[[bytes], None], deadline: float | None,
             output(data)
 
 
-def _group(memory: int | str | None) -> tuple[Cgroup | None, str]:
+def _group() -> tuple[Cgroup | None, str]:
     """A control group with limits, of the controllers that the machine has; or None and why."""
     from kit.cgroups import Cgroup, CgroupError, hierarchy
 
@@ -153,8 +152,7 @@ def _group(memory: int | str | None) -> tuple[Cgroup | None, str]:
         if "pids" in there:
             group["pids.max"] = PROCESSES
         if "memory" in there:
-            machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            group["memory.max"] = machine * 3 // 4 if memory is None else memory
+            group["memory.max"] = MEMORY
     except BaseException:
         group.close()
         raise

@@ -1,6 +1,8 @@
-"""What each instruction does: what its outcome depends on, and how it is carried out where that isn't known.
+"""The steps of a stage, each found in the cache or carried out.
 
-See the Dockerfile reference. The instructions that only say something of the image are :class:`Work` itself.
+A step that changes files (RUN, COPY, ADD, a WORKDIR that isn't there yet) mounts the image as it is so far,
+and what changed becomes a layer; a step that is in the cache needs no file of the image at all. See the
+Dockerfile reference.
 """
 
 from __future__ import annotations
@@ -8,22 +10,24 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from kit.images import documents, rootfs
-from kit.images.build import users
+from kit.images import rootfs
+from kit.images.build import arguments, users
+from kit.images.build.cache import Cache, Outcome, key
 from kit.images.build.context import Context, content_digest
-from kit.images.build.dockerfile import Dockerfile
-from kit.images.build.draft import Draft
 from kit.images.build.errors import BuildFailed
 from kit.images.build.events import Event, Output, Step, Warned
-from kit.images.build.instruction import Instruction
-from kit.images.build.metadata import command, configure, directory
+from kit.images.build.instruction import Instruction, expanded
+from kit.images.build.metadata import command, configure, created_by, directory
 from kit.images.build.place import missing, place
+from kit.images.build.plan import Planned
 from kit.images.build.run import HOST_NAME, Ended, run
+from kit.images.commit import Draft, put_layer, timestamp
 from kit.images.entry import Entry
 from kit.images.image import Image
 from kit.images.rootfs import Rootfs
@@ -36,218 +40,176 @@ _TAIL = 4096  # bytes of a failed RUN's output that its error repeats
 
 @dataclass
 class Site:
-    """Where a build happens and what holds for all of it; ``stages`` are the finished ones, by number."""
+    """What holds for all of a build; ``images`` are what the finished stages came to, by number."""
 
     store: Store
-    dockerfile: Dockerfile
     context: Context
-    images: dict[str, Image]
-    proxies: dict[str, str]
+    escape: str
+    given: Mapping[str, str]
+    before_from: Mapping[str, str]
     network: str
-    memory: int | str | None
+    no_cache: bool
     epoch: int | None
     tell: Callable[[Event], None]
-    stages: dict[int, Draft] = field(default_factory=dict)
+    images: dict[int, Image] = field(default_factory=dict)
+
+    def image(self, one: Image | int | None) -> Image | None:
+        """What a plan means by an image or the number of a stage."""
+        return self.images[one] if isinstance(one, int) else one
 
 
-@dataclass
-class State:
-    """How far a stage has come: its ``draft``, and the ``args`` in scope."""
+class Steps:
+    """One stage on the way: the image as it is so far (``draft``), and the ARGs in scope."""
 
-    draft: Draft
-    index: int
-    args: dict[str, str] = field(default_factory=dict)
-    own_cmd: bool = False  # a CMD of this very stage
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """What $NAME means: an ENV goes before an ARG."""
-        return {**self.args, **self.draft.env}
-
-
-@dataclass
-class Work:
-    """An instruction to be carried out, its variables replaced."""
-
-    site: Site
-    state: State
-    one: Instruction
-    step: Step
+    def __init__(self, site: Site, planned: Planned) -> None:
+        self.site, self.planned = site, planned
+        self.draft = Draft(site.store, site.image(planned.base))
+        self.config = self.draft.config
+        self.config.pop("OnBuild", None)
+        self.args: dict[str, str] = {}
+        self.own_cmd = False  # a CMD of this very stage
 
     @property
-    def line(self) -> str:
-        """How the image's history tells of it, in BuildKit's way."""
-        flags = [f"--{name}={text}" for name, text in self.one.flags.items()]
-        words = self.one.words
-        if self.one.name in ("CMD", "ENTRYPOINT"):
-            words = (documents.encode(command(self.state.draft.config, self.one)).decode(),)
-        elif self.one.exec_form:
-            words = (documents.encode(list(words)).decode(),)
-        elif self.one.name in ("HEALTHCHECK", "ONBUILD"):
-            words = (self.one.value,)
-        return " ".join([self.one.name, *flags, *words])
+    def env(self) -> dict[str, str]:
+        """The environment that the image gives to its programs."""
+        return dict(one.partition("=")[::2] for one in self.config.get("Env") or ())
 
-    def depends(self) -> Iterator[dict[str, Any]]:
-        """What the outcome depends on besides the draft and :attr:`line`, the cheapest to find out first."""
-        yield {}
+    def do(self, one: Instruction, step: Step) -> None:
+        """Carry an instruction out, or find it done, and note it in the image."""
+        one = expanded(one, {**self.args, **self.env}, self.site.escape)
+        args = {name: text for name, text in sorted(self.args.items()) if name not in self.env}
+        line = created_by(self.config, one, args)
+        cache, this = Cache(self.site.store), self._key(one, line, args)
+        outcome = None if self.site.no_cache else cache.find(this)
+        step.cached = outcome is not None
+        if outcome is None:
+            outcome = self._outcome(one, step, args)
+            cache.put(this, outcome)
+        step.size = outcome.layer[0].size if outcome.layer else 0
+        if one.name == "ARG":
+            self.args |= arguments.declared(one, self.site.given, self.site.before_from)
+        configure(self.config, one)
+        if one.name == "ENTRYPOINT" and not self.own_cmd:
+            self.config.pop("Cmd", None)  # what the base would run makes no sense as its arguments
+        self.own_cmd = self.own_cmd or one.name == "CMD"
+        self.draft.add(outcome.layer, created=outcome.created, created_by=line)
+
+    def label(self, labels: Mapping[str, str]) -> None:
+        """What `--label` says, as a last LABEL would."""
+        self.config["Labels"] = {**(self.config.get("Labels") or {}), **labels}
+        created = self.draft.whole.get("created") or timestamp(self.site.epoch)
+        line = " ".join(["LABEL", *(f"{name}={text}" for name, text in labels.items())])
+        self.draft.add(None, created=created, created_by=line)
+
+    def _key(self, one: Instruction, line: str, args: dict[str, str]) -> str:
+        """What the outcome depends on: how many steps there were as well, so that none is its own."""
+        depends: dict[str, Any] = {}
+        if one.name == "RUN":
+            depends = {"argv": command(self.config, one), "args": args, "network": self._network(one)}
+        elif one.name in ("COPY", "ADD"):
+            with self._source(one) as source:
+                depends = {"content": content_digest(source.find(one.words[:-1], one.where))}
+        return key(
+            config=self.config,
+            files=[diff_id for _, diff_id in self.draft.layers],
+            steps=len(self.draft.history),
+            instruction=line,
+            epoch=self.site.epoch,
+            **depends,
+        )
+
+    def _outcome(self, one: Instruction, step: Step, args: dict[str, str]) -> Outcome:
+        """Carry it out, and keep what it changed as a layer."""
+        epoch = self.site.epoch
+        with self._changes(one, step, args) as entries:
+            if epoch is not None:
+                entries = [replace(entry, mtime=min(entry.mtime, epoch)) for entry in entries]
+            return Outcome(timestamp(epoch), put_layer(self.site.store, entries) if entries else None)
 
     @contextmanager
-    def changes(self) -> Iterator[list[Entry]]:
-        """Carry it out: what it changed, to be packed while the block runs."""
-        yield []
+    def _changes(self, one: Instruction, step: Step, args: dict[str, str]) -> Iterator[list[Entry]]:
+        """What an instruction changed, to be packed while the block runs."""
+        if one.name not in ("RUN", "COPY", "ADD", "WORKDIR"):
+            yield []
+            return
+        with rootfs.mount(self.site.store, self.draft.write()) as root:
+            if one.name == "RUN":
+                self._run(root, one, step, args)
+                yield root.changes()
+            elif one.name == "WORKDIR":
+                user = users.find(root.path, self.config.get("User") or "", one.where)
+                path = directory(self.config, one.words[0])
+                yield missing(root.path, path, (user.uid, user.gid), int(time.time()), one.where)
+            else:
+                with self._source(one) as source:
+                    yield self._copied(root, source, one)
 
-    def _mounted(self) -> Rootfs:
-        return rootfs.mount(self.site.store, self.state.draft.image())
-
-    def configure(self) -> None:
-        """Note it in the image's configuration."""
-        draft, name = self.state.draft, self.one.name
-        configure(draft.config, self.one)
-        if name == "ENTRYPOINT" and not self.state.own_cmd:
-            draft.config.pop("Cmd", None)  # what the base would run makes no sense as its arguments
-        self.state.own_cmd = self.state.own_cmd or name == "CMD"
-
-
-class Workdir(Work):
-    """WORKDIR makes the directory, for the USER that holds, where it isn't there yet."""
-
-    @property
-    def line(self) -> str:
-        return f"WORKDIR {self.path}"
-
-    @property
-    def path(self) -> str:
-        return directory(self.state.draft.config, self.one.words[0])
-
-    @contextmanager
-    def changes(self) -> Iterator[list[Entry]]:
-        where = self.one.where
-        with self._mounted() as root:
-            user = users.find(root.path, self.state.draft.config.get("User") or "", where)
-            yield missing(root.path, self.path, (user.uid, user.gid), int(time.time()), where)
-
-
-class Run(Work):
-    """RUN runs a program in the image as it is so far."""
-
-    @property
-    def argv(self) -> list[str]:
-        return command(self.state.draft.config, self.one)
-
-    @property
-    def args(self) -> dict[str, str]:
-        """The ARGs that it sees."""
-        env = self.state.draft.env
-        return {name: text for name, text in sorted(self.state.args.items()) if name not in env}
-
-    @property
-    def network(self) -> str:
-        wish = self.one.flags.get("network", "default")
+    def _network(self, one: Instruction) -> str:
+        wish = one.flags.get("network", "default")
         return self.site.network if wish == "default" else wish
 
-    @property
-    def line(self) -> str:
-        args = [f"|{len(self.args)}", *(f"{name}={text}" for name, text in self.args.items())]
-        return " ".join(["RUN", *(args if self.args else []), *self.argv])
+    def _run(self, root: Rootfs, one: Instruction, step: Step, args: dict[str, str]) -> None:
+        user = users.find(root.path, self.config.get("User") or "", one.where)
+        proxies = {name: text for name, text in self.site.given.items() if name in arguments.PROXIES}
+        env = {"PATH": PATH, "HOSTNAME": HOST_NAME, "HOME": user.home, **proxies, **args, **self.env}
+        tail = bytearray()
 
-    def depends(self) -> Iterator[dict[str, Any]]:
-        yield {"argv": self.argv, "args": self.args, "network": self.network}
+        def output(data: bytes) -> None:
+            tail.extend(data)
+            del tail[:-_TAIL]
+            self.site.tell(Output(step, data))
 
-    @contextmanager
-    def changes(self) -> Iterator[list[Entry]]:
-        config = self.state.draft.config
-        with self._mounted() as root:
-            user = users.find(root.path, config.get("User") or "", self.one.where)
-            env = {"PATH": PATH, "HOSTNAME": HOST_NAME, "HOME": user.home}
-            env |= {**self.site.proxies, **self.args, **self.state.draft.env}
-            tail = bytearray()
+        ended = run(
+            root, command(self.config, one), env=env, cwd=self.config.get("WorkingDir") or "/", user=user,
+            network=self._network(one), output=output,
+        )  # fmt: skip
+        if ended.unlimited:
+            self.site.tell(Warned(f"The RUN had no limits: {ended.unlimited}"))
+        if ended.status:
+            raise self._failed(one, step, ended, bytes(tail))
 
-            def output(data: bytes) -> None:
-                tail.extend(data)
-                del tail[:-_TAIL]
-                self.site.tell(Output(self.step, data))
-
-            ended = run(
-                root, self.argv, env=env, cwd=config.get("WorkingDir") or "/", user=user,
-                network=self.network, memory=self.site.memory, output=output,
-            )  # fmt: skip
-            if ended.unlimited:
-                self.site.tell(Warned(f"The RUN had no limits: {ended.unlimited}"))
-            if ended.status:
-                raise self._failed(ended, bytes(tail))
-            yield root.changes()
-
-    def _failed(self, ended: Ended, tail: bytes) -> BuildFailed:
-        how = f"exit status {ended.status}"
+    def _failed(self, one: Instruction, step: Step, ended: Ended, tail: bytes) -> BuildFailed:
+        how, remedy = f"exit status {ended.status}", ""
         if ended.status < 0:
-            names = {one.value: one.name for one in signal.Signals}
-            how = f"killed by {names.get(-ended.status, f'signal {-ended.status}')}"
-        remedy = ""
+            how = f"killed by signal {-ended.status}, {signal.strsignal(-ended.status)}"
         if ended.out_of_memory:
             how += ", out of memory"
-            remedy = "The kernel killed a program of it: give the build more memory, or have it use less."
+            remedy = "The kernel killed a program of it: have it use less."
         elif ended.status == 127:
             remedy = "The shell did not find a program: is it in the image, and in its PATH?"
-        elif self.network == "none" and _OFFLINE.search(tail):
+        elif self._network(one) == "none" and _OFFLINE.search(tail):
             remedy = "A RUN has no network unless the build has: --network=host."
-        failed = BuildFailed(f"{self.step.text:.200}: {how}", self.one.where, remedy)
+        failed = BuildFailed(f"{step.text:.200}: {how}", one.where, remedy)
         failed.status, failed.output = ended.status, tail.decode(errors="replace")
         return failed
 
-
-class Copy(Work):
-    """COPY and ADD take files from the context, another stage or another image."""
-
-    @property
-    def line(self) -> str:
-        flags = [f"--{name}={text}" for name, text in self.one.flags.items()]
-        return " ".join([self.one.name, *flags, *self.one.words])
-
-    def depends(self) -> Iterator[dict[str, Any]]:
-        other = self._other()
-        if other is not None:  # the same tree as the last time: its files need not be looked at
-            yield {"tree": other.files()}
-        with self._source(other) as source:
-            yield {"content": content_digest(source.find(self.one.words[:-1], self.one.where))}
-
     @contextmanager
-    def changes(self) -> Iterator[list[Entry]]:
-        flags, where = self.one.flags, self.one.where
-        with self._source(self._other()) as source, self._mounted() as root:
-            unpack_in = None
-            if self.one.name == "ADD":
-                unpack_in = root.path.with_name("unpacked")
-                unpack_in.mkdir(mode=0o700)
-            yield place(
-                source.find(self.one.words[:-1], where),
-                self.one.words[-1],
-                root=root.path,
-                workdir=self.state.draft.config.get("WorkingDir") or "/",
-                owner=users.owner(root.path, flags["chown"], where) if "chown" in flags else None,
-                mode=int(flags["chmod"], 8) if "chmod" in flags else None,
-                mtime=int(time.time()),
-                unpack_in=unpack_in,
-                where=where,
-            )
-
-    def _other(self) -> Draft | None:
-        """The stage or image that --from names; None without one."""
-        name = self.one.flags.get("from", "")
-        if not name:
-            return None
-        stage = self.site.dockerfile.stage(name, self.state.index)
-        return self.site.stages[stage.index] if stage else Draft.on(self.site.store, self.site.images[name])
-
-    @contextmanager
-    def _source(self, other: Draft | None) -> Iterator[Context]:
-        if other is None:
+    def _source(self, one: Instruction) -> Iterator[Context]:
+        """The context, or the tree of the stage or image that --from names."""
+        if "from" not in one.flags:
             yield self.site.context
             return
+        image = self.site.image(self.planned.sources[one.flags["from"]])
         with (
-            rootfs.mount(self.site.store, other.image(), read_only=True) as root,
+            rootfs.mount(self.site.store, image, read_only=True) as root,
             Context(root.path, tree=True) as tree,
         ):
             yield tree
 
-
-WORK: dict[str, type[Work]] = {"WORKDIR": Workdir, "RUN": Run, "COPY": Copy, "ADD": Copy}
+    def _copied(self, root: Rootfs, source: Context, one: Instruction) -> list[Entry]:
+        flags, where = one.flags, one.where
+        unpack_in: Path | None = None
+        if one.name == "ADD":
+            unpack_in = root.path.with_name("unpacked")
+            unpack_in.mkdir(mode=0o700)
+        return place(
+            source.find(one.words[:-1], where),
+            one.words[-1],
+            root=root.path,
+            workdir=self.config.get("WorkingDir") or "/",
+            owner=users.owner(root.path, flags["chown"], where) if "chown" in flags else None,
+            mode=int(flags["chmod"], 8) if "chmod" in flags else None,
+            mtime=int(time.time()),
+            unpack_in=unpack_in,
+            where=where,
+        )

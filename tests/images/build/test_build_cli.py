@@ -57,7 +57,7 @@ def test_options(kit, store, tmp_path, monkeypatch):
     other.write_text("FROM busybox AS one\nARG FROM_HERE\nENV A=$FROM_HERE\nFROM busybox\nRUN false\n")
     done = kit(
         "nonsense", "-f", str(other), "--target", "one", "--label", "b=c", "--build-arg", "FROM_HERE", "-q",
-        "--iidfile", str(tmp_path / "id"), "-t", "o", "--no-cache", "--network", "host", "-m", "1G",
+        "--iidfile", str(tmp_path / "id"), "-t", "o", "--no-cache", "--network", "host",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     image = find(store, "o")[1]
@@ -76,7 +76,6 @@ def test_options(kit, store, tmp_path, monkeypatch):
         ("FROM busybox\n", ["-f", "-"], "name a directory"),
         ("FROM busybox\n", ["--label", "x"], "--label 'x' is not NAME=VALUE"),
         ("FROM busybox\n", ["-t", "A"], "capitals"),
-        ("FROM busybox\nRUN true\n", ["-m", "lots"], "memory.max"),
     ],
 )  # fmt: skip
 def test_failures_are_told_in_a_sentence(kit, text, options, message):

@@ -28,14 +28,14 @@ def a(context):
 
 
 def test_an_outcome_is_kept_as_long_as_its_layer(store):
-    cache, one = Cache(store), key("parent", instruction="RUN x")
+    cache, one = Cache(store), key(parent="parent", instruction="RUN x")
     assert cache.find(one) is None
     cache.put(one, Outcome("2026-01-01T00:00:00Z"))
     assert cache.find(one) == Outcome("2026-01-01T00:00:00Z")
     layer = store.put(b"", OCI_LAYER)
-    other = key("parent", instruction="RUN y")
-    cache.put(other, Outcome("2026-01-01T00:00:00Z", layer, layer.digest))
-    assert cache.find(other) == Outcome("2026-01-01T00:00:00Z", layer, layer.digest)
+    other = key(parent="parent", instruction="RUN y")
+    cache.put(other, Outcome("2026-01-01T00:00:00Z", (layer, layer.digest)))
+    assert cache.find(other) == Outcome("2026-01-01T00:00:00Z", (layer, layer.digest))
     store.path(layer.digest).unlink()
     assert cache.find(other) is None
     assert cache.find(one) is not None
@@ -45,7 +45,7 @@ def test_an_outcome_is_kept_as_long_as_its_layer(store):
     "left", [b"", b"{", b"[]", b'{"layer": {}}', b'{"layer": null}', b'{"created":1,"layer":3}']
 )
 def test_a_damaged_entry_is_none(store, left):
-    cache, one = Cache(store), key("parent")
+    cache, one = Cache(store), key(parent="parent")
     cache.put(one, Outcome("2026-01-01T00:00:00Z"))
     next(cache.directory.iterdir()).write_bytes(left)
     assert cache.find(one) is None

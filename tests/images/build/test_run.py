@@ -120,8 +120,9 @@ def test_exit_status_and_signal(root):
     assert run(root, ["sh", "-c", "sh -c 'kill -9 $$'; exit $?"], env=ENV).status == 137
 
 
-def test_out_of_memory_is_told(root):
-    ended = run(root, ["sh", "-c", "x=a; while true; do x=$x$x; done"], env=ENV, memory="16M")
+def test_out_of_memory_is_told(root, monkeypatch):
+    monkeypatch.setattr("kit.images.build.run.MEMORY", 16 << 20)
+    ended = run(root, ["sh", "-c", "x=a; while true; do x=$x$x; done"], env=ENV)
     assert ended.unlimited or ended.out_of_memory
     assert ended.status
 
