@@ -21,7 +21,7 @@ from kit.linux.openat2 import (
 )
 from kit.linux.remove import remove
 
-DEPTH = 256  # directories that a name in a layer may go down
+_DEPTH = 256  # directories that a name in a layer may go down
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = 0o755, 0, 0  # mode and owner of a directory that no layer speaks of
 _Made = TypeVar("_Made")
@@ -32,8 +32,8 @@ def split(name: str, what: str) -> list[str]:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name or not name:
         raise HostileLayer(f"{what} {name!r} is absolute, empty, or reaches outside with '..'")
-    if len(parts) > DEPTH:
-        raise HostileLayer(f"{what} {name[:40]!r}... goes down more than {DEPTH} directories")
+    if len(parts) > _DEPTH:
+        raise HostileLayer(f"{what} {name[:40]!r}... goes down more than {_DEPTH} directories")
     return parts
 
 

@@ -1,7 +1,6 @@
 """A layer's bytes squeezed and unsqueezed: gzip (RFC 1952), zstd (RFC 8878), or left as they are.
 
-See the OCI image-spec's layer.md: "+gzip" and "+zstd" media types. Memory stays flat in both directions, and
-what takes long happens in threads: zlib lets go of Python's lock.
+See the OCI image-spec's layer.md: "+gzip" and "+zstd" media types. Memory stays flat in both directions.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
-from kit.images.errors import LayerCorrupt
+from kit.images.errors import AGAIN, LayerCorrupt
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -52,7 +51,7 @@ class _Gzip:
     def __init__(self) -> None:
         self.workers = len(os.sched_getaffinity(0))
         self.pool = ThreadPoolExecutor(self.workers)
-        self.pieces: deque[Future[bytes]] = deque()
+        self.pieces: deque[Future[bytes]] = deque([self.pool.submit(bytes, _GZIP_HEADER)])
         self.waiting, self.before = bytearray(), b""
         self.crc = self.size = 0
 
@@ -60,16 +59,13 @@ class _Gzip:
         self.waiting += data
         out = b""
         while len(self.waiting) > CHUNK:  # never the last one, which ends the stream
-            piece = bytes(self.waiting[:CHUNK])
+            self._submit(bytes(self.waiting[:CHUNK]), zlib.Z_SYNC_FLUSH)
             del self.waiting[:CHUNK]
-            self._submit(piece, zlib.Z_SYNC_FLUSH)
             if len(self.pieces) > 2 * self.workers:
                 out += self.pieces.popleft().result()
         return out
 
     def _submit(self, piece: bytes, end: int) -> None:
-        if not self.size:
-            self.pieces.append(self.pool.submit(bytes, _GZIP_HEADER))
         self.pieces.append(self.pool.submit(_deflate, piece, self.before, end))
         self.before, self.crc = piece[-_WINDOW:], zlib.crc32(piece, self.crc)
         self.size += len(piece)
@@ -91,15 +87,13 @@ def compressor(compression: Compression | None) -> Compressor:
 
     The same bytes in give the same bytes out, however they are cut, with one version of the library.
     """
-    if compression is None:
-        return _Plain()
     if compression == "gzip":
         return _Gzip()
     if compression == "zstd":
         import zstandard
 
         return zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
-    raise ValueError(f"{compression!r} is no compression of layers; there are 'gzip', 'zstd' and None")
+    return _Plain()
 
 
 class Stream(io.RawIOBase):
@@ -116,8 +110,7 @@ class Stream(io.RawIOBase):
         try:
             data = self._read(len(view))
         except self._errors as error:
-            what = f"the compressed bytes are damaged: {error}"
-            raise LayerCorrupt(what, remedy="Fetch the layer again.") from None
+            raise LayerCorrupt(f"the compressed bytes are damaged: {error}", remedy=AGAIN) from None
         view[: len(data)] = data
         return len(data)
 

@@ -16,7 +16,7 @@ from kit.images.entry import Entry, Kind
 from kit.images.errors import ImageError
 from kit.images.whiteouts import OPAQUE, OVERLAY, WHITEOUT
 
-_KINDS: dict[int, Kind] = {
+KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
     stat.S_IFLNK: "symlink",
@@ -29,14 +29,12 @@ _KINDS: dict[int, Kind] = {
 def _xattrs(path: str) -> dict[str, bytes]:
     """A file's extended attributes, but for the host's SELinux label. See xattr(7)."""
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = set(os.listxattr(path, follow_symlinks=False)) - {"security.selinux"}
     except OSError as error:
         if error.errno == errno.ENOTSUP:  # a file system without them
             return {}
         raise
-    return {
-        name: os.getxattr(path, name, follow_symlinks=False) for name in names if name != "security.selinux"
-    }
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
 
 
 def _walk(directory: Path) -> Iterator[tuple[str, str, os.stat_result]]:
@@ -63,7 +61,7 @@ def entry_of(name: str, path: str, status: os.stat_result, seen: dict[tuple[int,
     ``seen`` has the first name of each file with several, as device and inode. Raises ImageError for a name
     that means a whiteout.
     """
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    kind = KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None
     if name.rpartition("/")[2].startswith(WHITEOUT):
@@ -92,9 +90,7 @@ def from_directory(directory: Path) -> Iterator[Entry]:
     for a name that means a whiteout.
     """
     seen: dict[tuple[int, int], str] = {}
-    for found in _walk(directory):
-        if entry := entry_of(*found, seen):
-            yield entry
+    return (entry for found in _walk(directory) if (entry := entry_of(*found, seen)))
 
 
 def diff(upper: Path) -> Iterator[Entry]:

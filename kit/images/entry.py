@@ -1,7 +1,7 @@
 """One member of a layer, before it is packed: a file, directory, link, device or fifo.
 
 A layer is a tar archive, and these are the kinds of member that tar(5) and the OCI image-spec's layer.md
-("Layer Filesystem Changeset") know. Nothing here reads a clock: the same entries always make the same layer.
+("Layer Filesystem Changeset") know.
 """
 
 from __future__ import annotations
@@ -41,14 +41,11 @@ class Entry:
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        parts = self.name.split("/")
-        if "\0" in self.name or any(part in ("", ".", "..") for part in parts):
+        if "\0" in self.name or {"", ".", ".."} & set(self.name.split("/")):
             raise ValueError(f"{self.name!r} can't be in a layer: names are relative, like 'etc/passwd'")
         if not 0 <= self.mode <= 0o7777:
             raise ValueError(f"{self.name}: mode {self.mode:o} is more than permission bits (0 to 7777)")
-        if (self.kind == "file") != (self.source is not None or self.data is not None) or (
-            self.source is not None and self.data is not None
-        ):
+        if (self.source, self.data).count(None) != (1 if self.kind == "file" else 2):
             raise ValueError(f"{self.name}: a file has either data or a source, anything else has neither")
         if (self.kind in ("symlink", "hardlink")) != bool(self.target):
             raise ValueError(f"{self.name}: a link has a target, and nothing else has one")
@@ -57,8 +54,4 @@ class Entry:
 
     def open(self) -> BinaryIO:
         """A file's content as a stream; the caller closes it. OSError as open(2) has it for a ``source``."""
-        if self.source is not None:
-            return self.source.open("rb")
-        if self.data is not None:
-            return io.BytesIO(self.data)
-        raise ValueError(f"{self.name} is a {self.kind}, which has no content")
+        return self.source.open("rb") if self.source is not None else io.BytesIO(self.data or b"")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+AGAIN = "Load, pull or build it again."  # the remedy for what was damaged, wherever it came from
+
 
 class ImageError(Exception):
     """Any refusal that concerns images.

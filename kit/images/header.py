@@ -8,45 +8,37 @@ extended attribute) stands in PAX records before it.
 
 from __future__ import annotations
 
-import stat
 import struct
 
-from kit.images.entry import Entry, Kind
+from kit.images.directory import KINDS
+from kit.images.entry import Entry
 from kit.images.tar import BLOCK, TYPES, XATTR
 
 _USTAR = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 8s 64x 8s 8s 155s 12x")
 _NAME, _PREFIX = 100, 155  # bytes of these two fields
-_MODES: dict[Kind, int] = {
-    "file": stat.S_IFREG,
-    "hardlink": stat.S_IFREG,
-    "directory": stat.S_IFDIR,
-    "symlink": stat.S_IFLNK,
-    "char": stat.S_IFCHR,
-    "block": stat.S_IFBLK,
-    "fifo": stat.S_IFIFO,
-}
+_FORMATS = {kind: number for number, kind in KINDS.items()}
+_FORMATS["hardlink"] = _FORMATS["file"]
 
 
 def header(entry: Entry, size: int) -> bytes:
     """What stands before an entry's content of ``size`` bytes: one block, or PAX records and that."""
     path = _encoded(entry.name + "/" * (entry.kind == "directory"))
-    target, prefix = _encoded(entry.target), b""
+    target, prefix, before = _encoded(entry.target), b"", b""
     numbers = {"uid": (entry.uid, 8), "gid": (entry.gid, 8), "size": (size, 12), "mtime": (entry.mtime, 12)}
     records = {XATTR + key: value for key, value in entry.xattrs.items()}
-    for key, text in (("path", path), ("linkpath", target)):
-        if len(text) > _NAME or not text.isascii():
-            records[key] = text
-    for key, (number, width) in numbers.items():
-        if not _fits(number, width):
-            records[key] = b"%d" % number
-    before = b""
+    records |= {
+        key: text
+        for key, text in (("path", path), ("linkpath", target))
+        if len(text) > _NAME or not text.isascii()
+    }
+    records |= {key: b"%d" % number for key, (number, width) in numbers.items() if not _fits(number, width)}
     if [*records] == ["path"] and (cut := _cut(path)):
         prefix, path = path[:cut], path[cut + 1 :]
     elif records:
         before = _pax(path, records)
     major, minor = entry.device or (0, 0)
     return before + _block(
-        path, TYPES[entry.kind], entry.mode | _MODES[entry.kind], entry.uid, entry.gid, size, entry.mtime,
+        path, TYPES[entry.kind], entry.mode | _FORMATS[entry.kind], entry.uid, entry.gid, size, entry.mtime,
         target, _octal(major, 8), _octal(minor, 8), prefix,
     )  # fmt: skip
 
@@ -68,8 +60,7 @@ def _pax(path: bytes, records: dict[str, bytes]) -> bytes:
     for key, value in sorted(records.items()):
         line = b" %s=%s\n" % (_encoded(key), value)
         length = len(line) + len(str(len(line)))
-        length = len(line) + len(str(length))
-        data += b"%d%s" % (length, line)
+        data += b"%d%s" % (len(line) + len(str(length)), line)
     directory, slash, name = path.rpartition(b"/")
     place = _short(directory + slash + b"PaxHeaders.0/" + name).rstrip(b"/")
     return _block(place, b"x", 0, 0, 0, len(data), 0) + data + b"\0" * (-len(data) % BLOCK)

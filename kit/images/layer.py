@@ -17,15 +17,15 @@ from typing import Protocol
 
 from kit.images.compression import CHUNK, Compression, compressor
 from kit.images.descriptor import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
-from kit.images.directory import diff, from_directory
+from kit.images.directory import from_directory
 from kit.images.entry import Entry
 from kit.images.errors import ImageError
 from kit.images.header import header
 from kit.images.tar import BLOCK
 
-__all__ = ["MEDIA_TYPES", "Layer", "diff", "from_directory", "pack"]
-
-MEDIA_TYPES = {None: OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
+MEDIA_TYPES: dict[Compression | None, str] = {
+    None: OCI_LAYER, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD,
+}  # fmt: skip
 
 
 class Writable(Protocol):
@@ -63,10 +63,9 @@ class _Output:
         self._put(self.compressor.compress(piece))
 
     def _put(self, data: bytes) -> None:
-        if data:
-            self.blob.update(data)
-            self.size += len(data)
-            self.out.write(data)
+        self.blob.update(data)
+        self.size += len(data)
+        self.out.write(data)
 
     def finish(self) -> None:
         self._compress()
@@ -100,12 +99,11 @@ def pack(entries: Iterable[Entry] | Path, out: Writable, compression: Compressio
     Directories come before what they hold, hard links after what they name. File contents are streamed.
     Raises ImageError (a name given twice, a file that shrank), OSError for a source that can't be read.
     """
-    output = _Output(out, compression)
-    members = list(from_directory(entries) if isinstance(entries, Path) else entries)
-    members.sort(key=_order)
-    twice, times = Counter(entry.name for entry in members).most_common(1)[0] if members else ("", 0)
-    if times > 1:
-        raise ImageError("two entries have the same name", twice, "Leave one of them out.")
+    media_type, output = MEDIA_TYPES[compression], _Output(out, compression)
+    members = sorted(from_directory(entries) if isinstance(entries, Path) else entries, key=_order)
+    for name, times in Counter(entry.name for entry in members).most_common(1):
+        if times > 1:
+            raise ImageError("two entries have the same name", name, "Leave one of them out.")
     for entry in members:
         if entry.kind == "file":
             _file(entry, output)
@@ -114,4 +112,4 @@ def pack(entries: Iterable[Entry] | Path, out: Writable, compression: Compressio
     output.write(b"\0" * (2 * BLOCK))
     output.finish()
     digest, diff_id = f"sha256:{output.blob.hexdigest()}", f"sha256:{output.plain.hexdigest()}"
-    return Layer(MEDIA_TYPES[compression], digest, output.size, diff_id)
+    return Layer(media_type, digest, output.size, diff_id)

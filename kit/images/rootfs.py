@@ -15,7 +15,6 @@ import mmap
 import os
 import secrets
 import weakref
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +40,7 @@ _REMEDY = {
     errno.EINVAL: "The store must lie on a file system that can hold an overlay's changes (ext4, xfs, btrfs, "
     "tmpfs), which an overlay can't. In a container, keep it on a volume: set KIT_IMAGES.",
     errno.ENODEV: "This kernel has no overlay file system: kit doctor tells what else is missing.",
+    errno.E2BIG: "Build it anew with fewer layers: one RUN for several commands.",
 }
 
 
@@ -96,26 +96,24 @@ def mount(store: Store, image: Image | None, *, read_only: bool = False) -> Root
     if os.geteuid():
         raise KernelError("mount an image", errno.EPERM, _REMEDY[errno.EPERM])
     with ExitStack() as cleanup:
-        lower_dirs: list[Path] = []
-        if image is not None:
-            lower_dirs = cleanup.enter_context(Snapshots(store).hold(image)).lower_dirs
         mounts = store.directory / "mounts"
         directory = mounts / f"{owner.prefix()}-{secrets.token_hex(3)}"
+        lower_dirs = cleanup.enter_context(Snapshots(store).hold(image)).lower_dirs if image else []
         cleanup.enter_context(owner.owns("directory", str(directory)))  # and what is mounted below it
         with as_kernel_error("make a directory for a mount in", mounts):
             mounts.mkdir(mode=0o700, exist_ok=True)  # setuid programs in it are not for this machine's users
             directory.mkdir(mode=0o700)
-            for name in ("merged", "work"):
-                (directory / name).mkdir()
+            (directory / "merged").mkdir()
+            (directory / "work").mkdir()
             new_root(directory / "upper", lower_dirs)
             if not lower_dirs:
-                (directory / "lower").mkdir()
                 lower_dirs = [directory / "lower"]
+                lower_dirs[0].mkdir()
         _mount(directory, lower_dirs, MountFlags.RDONLY if read_only else 0)
         return Rootfs(image, directory, lower_dirs, cleanup.pop_all())
 
 
-def _mount(directory: Path, lower_dirs: Sequence[Path], flags: int) -> None:
+def _mount(directory: Path, lower_dirs: list[Path], flags: int) -> None:
     """Mount the overlay; where the paths don't fit into the options, open descriptors stand for them."""
     paths = [*map(str, lower_dirs), str(directory / "upper"), str(directory / "work")]
     options = _options(paths)
@@ -125,17 +123,15 @@ def _mount(directory: Path, lower_dirs: Sequence[Path], flags: int) -> None:
             for fd in fds:
                 opened.callback(os.close, fd)
             options = _options([f"/proc/self/fd/{fd}" for fd in fds])
-        what = f"mount an image of {len(lower_dirs)} layers"
-        if len(options) > _ROOM:
-            remedy = "Build it anew with fewer layers: one RUN for several commands."
-            raise KernelError(what, errno.E2BIG, remedy)
         try:
+            if len(options) > _ROOM:
+                raise KernelError("", errno.E2BIG)
             mount_filesystem("kit", str(directory / "merged"), "overlay", MountFlags.NODEV | flags, options)
         except KernelError as error:
-            number = error.errno or 0
+            what, number = f"mount an image of {len(lower_dirs)} layers", error.errno or 0
             raise KernelError(what, number, _REMEDY.get(number, error.remedy), str(directory)) from None
 
 
-def _options(paths: Sequence[str]) -> str:
+def _options(paths: list[str]) -> str:
     *lower_dirs, upper, work = paths
     return f"{_OPTIONS},lowerdir={':'.join(lower_dirs)},upperdir={upper},workdir={work}"

@@ -13,7 +13,6 @@ import stat
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 
 from kit.images.beneath import OPEN_DIRECTORY
 from kit.images.blob import as_kernel_error
@@ -25,27 +24,15 @@ from kit.linux.libc import call, libc
 from kit.linux.remove import remove, remove_path
 
 
-class Held:
+class Held(ExitStack):
     """An image's snapshots, which nobody removes until this is closed or the program ends.
 
     ``lower_dirs`` are their directories in an overlay's order, topmost first.
     """
 
-    def __init__(self, lower_dirs: list[Path], locks: ExitStack) -> None:
-        self.lower_dirs = lower_dirs
-        self._locks = locks
-
-    def close(self) -> None:
-        """Let go of them."""
-        self._locks.close()
-
-    def __enter__(self) -> Held:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __init__(self) -> None:
+        super().__init__()
+        self.lower_dirs: list[Path] = []
 
 
 class Snapshots:
@@ -68,32 +55,23 @@ class Snapshots:
         """The directories of a chain (lowest first) in an overlay's order, topmost first."""
         return [self.path(chain_id) for chain_id in reversed(chain)]
 
-    def hold(self, image: Image, allow_devices: bool = False) -> Held:
+    def hold(self, image: Image) -> Held:
         """The image's snapshots, for as long as they are needed; those that are missing are made.
 
         Raises BlobMissing, BlobCorrupt, and as :func:`kit.images.unpack.unpack`; then what was begun is gone.
         """
-        lower_dirs: list[Path] = []
-        with ExitStack() as locks:
+        with Held() as held:
             for chain_id, layer, diff_id in zip(image.chain_ids(), image.layers, image.diff_ids, strict=True):
-                lock = self._hold(chain_id, layer, diff_id, lower_dirs, allow_devices)
-                locks.callback(os.close, lock)
-                lower_dirs = [self.path(chain_id), *lower_dirs]
-            return Held(lower_dirs, locks.pop_all())
+                path = self.path(chain_id)
+                while (lock := _lock(path.parent, fcntl.LOCK_SH)) is None:
+                    self._make(path.parent, layer, diff_id, held.lower_dirs)
+                held.callback(os.close, lock)
+                held.lower_dirs.insert(0, path)
+            kept = held.pop_all()
+            kept.lower_dirs = held.lower_dirs
+            return kept
 
-    def _hold(
-        self, chain_id: str, layer: Descriptor, diff_id: str, below: list[Path], allow_devices: bool
-    ) -> int:
-        place = self.path(chain_id).parent
-        while True:
-            lock = _lock(place, fcntl.LOCK_SH)
-            if lock is not None:
-                return lock
-            self._make(place, layer, diff_id, below, allow_devices)
-
-    def _make(
-        self, place: Path, layer: Descriptor, diff_id: str, below: list[Path], allow_devices: bool
-    ) -> None:
+    def _make(self, place: Path, layer: Descriptor, diff_id: str, below: list[Path]) -> None:
         """Unpack under a temporary name and rename, unless another program has done so meanwhile."""
         work = place.with_name(f".{place.name}")
         with as_kernel_error("unpack a layer in", work):
@@ -109,13 +87,7 @@ class Snapshots:
                     remove("fs", lock)
                 new_root(work / "fs", below)
                 with self.store.open(layer) as stream:
-                    unpack(
-                        stream,
-                        work / "fs",
-                        diff_id=diff_id,
-                        below=below,
-                        allow_devices=allow_devices,
-                    )
+                    unpack(stream, work / "fs", diff_id=diff_id, below=below)
                 call(libc.syncfs, lock)  # so that after a power cut it is there whole or not at all
                 work.rename(place)
             except BaseException:
@@ -144,11 +116,8 @@ class Snapshots:
             try:
                 if not name.startswith("."):
                     removed.append(f"sha256:{name}")
-                if dry_run:
-                    continue
-                if not name.startswith("."):
-                    place = place.rename(self.directory / f".{secrets.token_hex(8)}")  # gone at once
-                remove_path(place)
+                if not dry_run:
+                    remove_path(place.rename(self.directory / f".{secrets.token_hex(8)}"))  # gone at once
             finally:
                 os.close(lock)
         return removed
@@ -169,14 +138,11 @@ def _lock(directory: Path, how: int) -> int | None:
         fd = os.open(directory, OPEN_DIRECTORY)
     except FileNotFoundError:
         return None
-    try:
-        fcntl.flock(fd, how)
-        if os.path.samestat(os.fstat(fd), os.stat(directory)):
-            return fd
-    except (BlockingIOError, FileNotFoundError):  # held, or renamed while we waited
-        pass
-    except BaseException:
-        os.close(fd)
-        raise
-    os.close(fd)
+    with ExitStack() as unless_held:
+        unless_held.callback(os.close, fd)
+        with suppress(BlockingIOError, FileNotFoundError):  # held, or renamed while we waited
+            fcntl.flock(fd, how)
+            if os.path.samestat(os.fstat(fd), os.stat(directory)):
+                unless_held.pop_all()
+                return fd
     return None

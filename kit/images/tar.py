@@ -15,13 +15,12 @@ from typing import BinaryIO
 
 from kit.images.compression import CHUNK
 from kit.images.entry import Kind
-from kit.images.errors import HostileLayer, LayerCorrupt
+from kit.images.errors import AGAIN, HostileLayer, LayerCorrupt
 
 BLOCK = tarfile.BLOCKSIZE
 NOBODY = (1 << 32) - 1  # to chown(2) this number means: leave it
 MAX_RECORDS = 1 << 20  # bytes of PAX records or of a long name that one member may have
 XATTR = "SCHILY.xattr."  # before an extended attribute's name, in a PAX record
-_AGAIN = "Fetch the layer again, or have it built again."
 TYPES: dict[Kind, bytes] = {
     "file": tarfile.REGTYPE,
     "directory": tarfile.DIRTYPE,
@@ -32,11 +31,12 @@ TYPES: dict[Kind, bytes] = {
     "fifo": tarfile.FIFOTYPE,
 }
 _KINDS = {code: kind for kind, code in TYPES.items()} | {tarfile.AREGTYPE: "file", tarfile.CONTTYPE: "file"}
+_LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}  # GNU's way, and PAX's
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a layer may hold: ``size`` in bytes, unpacked, and the number of ``entries``."""
+    """How much an archive may hold: ``size`` in bytes, unpacked, and the number of ``entries``."""
 
     size: int = 32 << 30
     entries: int = 1_000_000
@@ -66,7 +66,7 @@ class Tar:
 
     def __init__(self, stream: BinaryIO, limits: Limits = LIMITS) -> None:
         self.stream, self.limits = stream, limits
-        self.size = self.entries = 0
+        self.size = 0
         self._left = 0  # bytes of the present member's content that were not read yet
         self._hash = hashlib.sha256()
 
@@ -79,14 +79,13 @@ class Tar:
         self._hash.update(data)
         self.size += len(data)
         if self.size > self.limits.size:
-            what = f"the layer unpacks to more than {self.limits.size} bytes"
-            raise HostileLayer(what, remedy="If you trust its maker, allow more with Limits(size=...).")
+            raise _too_much(f"it unpacks to more than {self.limits.size} bytes", "size")
         return data
 
     def _exactly(self, size: int) -> bytes:
         data = self._read(size)
         if len(data) < size:
-            raise LayerCorrupt("the tar archive ends early", remedy=_AGAIN)
+            raise LayerCorrupt("the tar archive ends early", remedy=AGAIN)
         return data
 
     def content(self) -> Iterator[bytes]:
@@ -96,9 +95,9 @@ class Tar:
             self._left -= len(data)
             yield data
 
-    def _records(self, size: int, what: str) -> bytes:
-        if size > MAX_RECORDS:
-            raise HostileLayer(f"{what} of {size} bytes; at most {MAX_RECORDS} are taken")
+    def _extension(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_RECORDS:
+            raise HostileLayer(f"a name or PAX records of {size} bytes; at most {MAX_RECORDS} are taken")
         return self._exactly(size + -size % BLOCK)[:size]
 
     def members(self) -> Iterator[Member]:
@@ -107,37 +106,40 @@ class Tar:
         Raises LayerCorrupt where the archive is cut short, damaged or goes on after its end, HostileLayer
         where it is over the limits.
         """
-        own: dict[str, bytes] = {}
-        long: dict[bytes, str] = {}
+        entries = 0
+        records: dict[str, bytes] = {}  # what stands before a member and belongs to it
+        long: dict[str, bytes] = {}
         while (block := self._exactly(BLOCK)).strip(b"\0"):
             try:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
             except tarfile.HeaderError as error:
-                raise LayerCorrupt(f"no tar header where one must be: {error}", remedy=_AGAIN) from None
+                what = f"no tar archive, or a damaged one: {error} at byte {self.size - BLOCK}"
+                raise LayerCorrupt(what, remedy=AGAIN) from None
             if info.type == tarfile.XHDTYPE:
-                own = pax_records(self._records(info.size, "PAX records"))
+                records = pax_records(self._extension(info.size))
             elif info.type == tarfile.XGLTYPE:
-                if others := pax_records(self._records(info.size, "PAX records")).keys() - {"comment"}:
-                    others_named = ", ".join(sorted(others))
-                    raise LayerCorrupt(f"PAX records for all members ({others_named}) are not taken")
-            elif info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
-                long[info.type] = _text(self._records(info.size, "a long name").rstrip(b"\0"))
+                if others := pax_records(self._extension(info.size)).keys() - {"comment"}:
+                    raise LayerCorrupt(f"PAX records for all members ({', '.join(others)}) are not taken")
+            elif info.type in _LONG:
+                long[_LONG[info.type]] = self._extension(info.size).rstrip(b"\0")
             else:
-                member = _member(info, own, long)
-                self.entries += 1
-                if self.entries > self.limits.entries:
-                    what = f"the layer has more than {self.limits.entries} entries"
-                    remedy = "If you trust its maker, allow more with Limits(entries=...)."
-                    raise HostileLayer(what, remedy=remedy)
+                member = _member(info, long | records)
+                entries += 1
+                if entries > self.limits.entries:
+                    raise _too_much(f"it has more than {self.limits.entries} entries", "entries")
                 self._left = member.size
                 yield member
                 for _ in self.content():
                     pass
                 self._exactly(-member.size % BLOCK)
-                own, long = {}, {}
+                records, long = {}, {}
         while data := self._read(CHUNK):
             if data.strip(b"\0"):
-                raise LayerCorrupt("bytes follow the end of the tar archive", remedy=_AGAIN)
+                raise LayerCorrupt("bytes follow the end of the tar archive", remedy=AGAIN)
+
+
+def _too_much(what: str, limit: str) -> HostileLayer:
+    return HostileLayer(what, remedy=f"If you trust its maker, allow more with Limits({limit}=...).")
 
 
 def _text(data: bytes) -> str:
@@ -152,7 +154,7 @@ def pax_records(data: bytes) -> dict[str, bytes]:
         length = int(digits) if space and digits.isdigit() else 0
         key, equals, value = data[len(digits) + 1 : length].partition(b"=")
         if not (key and equals and value.endswith(b"\n") and length <= len(data)):
-            raise LayerCorrupt(f"no PAX record: {data[:40]!r}", remedy=_AGAIN)
+            raise LayerCorrupt(f"no PAX record: {data[:40]!r}", remedy=AGAIN)
         records[_text(key)] = value[:-1]
         data = data[length:]
     return records
@@ -162,22 +164,21 @@ def _number(records: dict[str, bytes], key: str, default: int) -> int:
     if key not in records:
         return default
     if not records[key].isdigit() or len(records[key]) > 20:
-        raise LayerCorrupt(f"PAX record {key} is no number: {records[key][:40]!r}", remedy=_AGAIN)
+        raise LayerCorrupt(f"PAX record {key} is no number: {records[key][:40]!r}", remedy=AGAIN)
     return int(records[key])
 
 
 def _nanoseconds(value: bytes) -> int:
     if not (parts := re.fullmatch(rb"(-?)(\d{1,12})(?:\.(\d*))?", value)):
-        raise LayerCorrupt(f"PAX record mtime is no time: {value[:40]!r}", remedy=_AGAIN)
+        raise LayerCorrupt(f"PAX record mtime is no time: {value[:40]!r}", remedy=AGAIN)
     sign, seconds, fraction = parts.groups(b"")
     return (-1 if sign else 1) * int(seconds + fraction[:9].ljust(9, b"0"))
 
 
-def _member(info: tarfile.TarInfo, records: dict[str, bytes], long: dict[bytes, str]) -> Member:
-    name = _text(records["path"]) if "path" in records else long.get(tarfile.GNUTYPE_LONGNAME, info.name)
-    target = long.get(tarfile.GNUTYPE_LONGLINK, info.linkname)
-    if "linkpath" in records:
-        target = _text(records["linkpath"])
+def _member(info: tarfile.TarInfo, records: dict[str, bytes]) -> Member:
+    """A header's member; what the ``records`` say goes before what it says itself."""
+    name = _text(records["path"]) if "path" in records else info.name
+    target = _text(records["linkpath"]) if "linkpath" in records else info.linkname
     kind = _KINDS.get(info.type)
     if kind is None or any(key.startswith("GNU.sparse.") for key in records):
         what = f"a member of type {info.type!r} (sparse, or of one maker only) has no place in a layer"
@@ -185,7 +186,7 @@ def _member(info: tarfile.TarInfo, records: dict[str, bytes], long: dict[bytes, 
     size = _number(records, "size", info.size)
     uid, gid = _number(records, "uid", info.uid), _number(records, "gid", info.gid)
     if size < 0 or not (0 <= uid < NOBODY and 0 <= gid < NOBODY):
-        raise LayerCorrupt(f"size {size}, owner {uid}:{gid}: not numbers that the kernel has", name, _AGAIN)
+        raise LayerCorrupt(f"size {size}, owner {uid}:{gid}: not numbers that the kernel has", name, AGAIN)
     if kind != "file":
         size = 0
     time = _nanoseconds(records["mtime"]) if "mtime" in records else int(info.mtime) * 1_000_000_000

@@ -1,9 +1,9 @@
 """Unpacking a layer that may be hostile: whatever it holds, nothing is touched outside of the directory.
 
-Every path is looked up by the kernel with the directory as its root (openat2(2), RESOLVE_IN_ROOT), and what
-is made gets made by descriptor in the directory found so: a symbolic link in the layer leads where it would
-lead in a container. Nothing is ever written through a name: what stands there is removed first, so that
-neither a link nor a second name of a file carries a write elsewhere. See the OCI image-spec's layer.md.
+The kernel looks every path up with the directory as its root (openat2(2), RESOLVE_IN_ROOT), so that a
+symbolic link in the layer leads where it would in a container. What stands where something is to be made is
+removed first: neither a link nor a second name of a file carries a write elsewhere. See the OCI image-spec's
+layer.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import BinaryIO
 from kit.images.beneath import OPEN_DIRECTORY, Beneath, split
 from kit.images.blob import write_all
 from kit.images.compression import decompressed
-from kit.images.errors import HostileLayer, ImageError, LayerCorrupt
+from kit.images.errors import AGAIN, HostileLayer, ImageError, LayerCorrupt
 from kit.images.tar import LIMITS, Limits, Member, Tar
 from kit.images.whiteouts import OVERLAY, WHITEOUT, apply_whiteout, is_whiteout, make_opaque
 from kit.linux.errors import KernelError
@@ -62,8 +62,7 @@ def unpack(
     finally:
         beneath.close()
     if diff_id not in (None, tar.digest()):
-        what = f"the layer's diff id is {tar.digest()}, and {diff_id} was promised"
-        raise LayerCorrupt(what, remedy="The image was put together wrongly, or changed: fetch it again.")
+        raise LayerCorrupt(f"the layer's diff id is {tar.digest()}, and {diff_id} was promised", remedy=AGAIN)
     return tar.digest()
 
 
@@ -76,7 +75,6 @@ class _Unpacker:
         self.directories: dict[tuple[int, int], tuple[list[str], Member]] = {}
 
     def add(self, member: Member) -> None:
-        """Make one member."""
         parts = split(member.name, "the name")
         if abs(member.mtime_ns) > _LATEST:
             raise HostileLayer("a time that no file system has", member.name)
@@ -172,14 +170,14 @@ class _Unpacker:
             if "\0" in member.target:
                 raise HostileLayer("a link to a name with a zero byte", member.name)
             self.beneath.anew(name, lambda: os.symlink(member.target, name, dir_fd=parent))
+        elif member.kind == "fifo":
+            self.beneath.anew(name, lambda: os.mkfifo(name, 0o600, dir_fd=parent))
         else:
-            kind, device = self._device(member)
+            kind, device = stat.S_IFCHR if member.kind == "char" else stat.S_IFBLK, self._device(member)
             self.beneath.anew(name, lambda: os.mknod(name, kind | 0o600, device, dir_fd=parent))
         self._settle(f"/proc/self/fd/{parent}/{name}", member)
 
-    def _device(self, member: Member) -> tuple[int, int]:
-        if member.kind == "fifo":
-            return stat.S_IFIFO, 0
+    def _device(self, member: Member) -> int:
         major, minor = member.device
         if not self.allow_devices:
             what = f"a {member.kind} device {major}:{minor}, which is a door to the host's hardware"
@@ -187,7 +185,7 @@ class _Unpacker:
             raise HostileLayer(what, member.name, remedy)
         if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20) or major == minor == 0:
             raise HostileLayer(f"there is no device {major}:{minor}", member.name)
-        return (stat.S_IFCHR if member.kind == "char" else stat.S_IFBLK), os.makedev(major, minor)
+        return os.makedev(major, minor)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -204,12 +202,10 @@ def _speaking_of(member: Member) -> Iterator[None]:
         raise
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0)
-        what = f"the {member.kind} can't be made: {name} ({error.strerror})"
-        if member.kind == "hardlink" and error.errno in (errno.ENOENT, errno.EPERM):
-            why = "is not there" if error.errno == errno.ENOENT else "is a directory"
-            raise HostileLayer(f"a hard link to {member.target!r}, which {why}", member.name) from error
-        if error.errno in _ITS_DOING:
-            remedy = "A name, or a link on the way to it, is one that can't be."
+        to = f" to {member.target!r}" if member.target else ""
+        what = f"the {member.kind}{to} can't be made: {name} ({error.strerror})"
+        if error.errno in _ITS_DOING or (member.kind == "hardlink" and error.errno == errno.EPERM):
+            remedy = "A name, a link's target, or a link on the way to it is one that can't be."
             raise HostileLayer(what, member.name, remedy) from error
         remedy = error.remedy if isinstance(error, KernelError) else ""
         remedy = remedy or "See whether there is space, and the right to do it there."

@@ -25,8 +25,7 @@ def is_whiteout(name: str, directory: int) -> bool:
 def make_opaque(name: str, directory: int) -> None:
     """Let an overlay show nothing of the lower layers in the directory ``name`` of an open one.
 
-    The note is in the "trusted." names, or without the right to those in the "user." names, which the
-    overlay's mount option userxattr goes by.
+    Without the right to "trusted." names, in a "user." one: the overlay's mount option userxattr goes by it.
     """
     path = f"/proc/self/fd/{directory}/{name}"
     try:
@@ -42,17 +41,15 @@ def apply_whiteout(parts: list[str], kind: str, directory: int) -> None:
     directory, which becomes opaque. Raises HostileLayer for what is no whiteout, ImageError for one that an
     overlay can't have, OSError.
     """
-    name = parts[-1].removeprefix(WHITEOUT)
-    if (
-        kind != "file"
-        or any(part.startswith(WHITEOUT) for part in parts[:-1])
-        or name in ("", ".", "..", parts[-1])
-        or (name.startswith(WHITEOUT) and parts[-1] != OPAQUE)
-    ):
+    *above, last = parts
+    name = last.removeprefix(WHITEOUT)
+    inside_one = any(part.startswith(WHITEOUT) for part in above)
+    a_name = name not in ("", ".", "..", last) and not name.startswith(WHITEOUT)
+    if kind != "file" or inside_one or not (a_name or last == OPAQUE):
         raise HostileLayer(f"names with {WHITEOUT} are for whiteouts, and this is none", "/".join(parts))
     if parts == [OPAQUE]:
         raise ImageError("an overlay can't hide the whole of all the layers below", OPAQUE)
-    if parts[-1] == OPAQUE:
+    if last == OPAQUE:
         make_opaque(".", directory)
         return
     try:

@@ -53,5 +53,3 @@ def test_content_comes_from_data_or_from_the_source(tmp_path):
         assert stream.read() == b""
     with Entry("a", "file", 0o644, source=tmp_path / "there").open() as stream:
         assert stream.read() == b"from the disk"
-    with pytest.raises(ValueError, match="a directory, which has no content"):
-        Entry("a", "directory", 0o755).open()

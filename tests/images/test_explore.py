@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from kit.images.compression import Compression
 from kit.images.descriptor import OCI_LAYER, Descriptor
 from kit.images.entry import Entry
 from kit.images.errors import BlobCorrupt, HostileLayer, LayerCorrupt
 from kit.images.explore import Exploration, explore
 from kit.images.image import Image
-from kit.images.layer import Compression, pack
+from kit.images.layer import pack
 from kit.images.snapshots import Snapshots
 from kit.images.store import Store
 from tests.images import images, trees

@@ -275,6 +275,15 @@ def test_pax_records_that_are_none(root: Path, records: bytes) -> None:
         attack(root, member("h", tarfile.XHDTYPE, records), member("x"))
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_extension_of_fewer_than_no_bytes(root: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("h")
+    info.type, info.size = kind, -1024
+    header = info.tobuf(tarfile.GNU_FORMAT)
+    with pytest.raises(HostileLayer, match="-1024 bytes"):
+        attack(root, header)
+
+
 def test_records_for_all_members_are_refused_but_for_a_comment(root: Path) -> None:
     attack(root, member("h", tarfile.XGLTYPE, b"13 comment=x\n"), member("x"))
     with pytest.raises(LayerCorrupt, match="path"):

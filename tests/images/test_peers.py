@@ -11,8 +11,9 @@ from typing import get_args
 import pytest
 
 from kit.images.build import build
+from kit.images.directory import diff
 from kit.images.image import Image
-from kit.images.layer import diff, pack
+from kit.images.layer import pack
 from kit.images.load import load
 from kit.images.rootfs import mount
 from kit.images.save import Layout, save

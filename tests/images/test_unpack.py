@@ -16,10 +16,11 @@ import pytest
 
 from kit.images.compression import Compression
 from kit.images.descriptor import OCI_LAYER, OCI_LAYER_GZIP
+from kit.images.directory import diff, from_directory
 from kit.images.entry import Entry
 from kit.images.errors import HostileLayer, ImageError, LayerCorrupt
 from kit.images.image import write_image
-from kit.images.layer import diff, from_directory, pack
+from kit.images.layer import pack
 from kit.images.store import Store
 from kit.images.tar import Limits
 from kit.images.unpack import unpack
