@@ -118,12 +118,6 @@ def _read(file: Path, context: Path) -> bytes:
         raise BadDockerfile(what, str(file), "Name it with -f FILE, or dockerfile=.") from None
 
 
-def _text(one: Instruction) -> str:
-    """The instruction as written, on one line, without comments and the ends of continued lines."""
-    flags = [f"--{name}={text}" for name, text in one.flags.items()]
-    return " ".join(" ".join([one.name, *flags, one.value]).split())
-
-
 def _epoch(given: int | None) -> int | None:
     timestamp(given)  # raises for what is no time
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
@@ -141,11 +135,11 @@ class _Builder:
     def build(self, labels: Mapping[str, str]) -> Image:
         """What the last stage comes to, with ``labels``."""
         for index, planned in self.plan.stages.items():
-            with self._told(planned.name, planned.stage.line, planned.stage.source) as step:
+            with self._told(planned.name, planned.stage.line, planned.stage.text) as step:
                 stage = Steps(self.site, planned)
                 step.cached = True
             for one in planned.instructions:
-                with self._told(planned.name, one.line, _text(one)) as step:
+                with self._told(planned.name, one.line, one.text) as step:
                     try:
                         stage.do(one, step)
                     except (BadDockerfile, BuildFailed, BrokenPipeError):  # the last: nobody listens any more

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -20,138 +20,103 @@ from pathlib import Path
 from kit.images.build.errors import BadDockerfile
 from kit.images.build.ignore import Ignore
 from kit.images.build.pattern import compiled, has_wildcard, unescaped
+from kit.images.build.tree import Tree
 from kit.images.directory import entry_of
 from kit.images.entry import Entry
 from kit.images.errors import ImageError
 from kit.linux.errors import KernelError
-from kit.linux.openat2 import RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
-CAPABILITY = "security.capability"  # the one extended attribute that Docker's archives of a context keep
-_LOOK = "Paths begin at the context's root; see .dockerignore for what is excluded."
+
+def kept(xattrs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The one extended attribute that a COPY keeps, as in Docker. See capabilities(7)."""
+    return {key: value for key, value in xattrs.items() if key == "security.capability"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file or directory that was found: ``name`` is its path in the context.
+    """One file or directory that was found.
 
     ``top`` is itself, named by its last part; ``below`` is what a directory holds, named from there.
     """
 
-    name: str
     top: Entry
     below: tuple[Entry, ...] = ()
 
 
-class Context:
+class Context(Tree):
     """A directory to copy from; a context manager.
 
     In a build's context all belongs to user 0. ``tree`` is for a stage's or an image's tree: owners stay.
     """
 
     def __init__(self, directory: Path, ignore: Ignore | None = None, *, tree: bool = False) -> None:
-        self.ignore, self.tree = ignore or Ignore(), tree
-        self.root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.path = os.readlink(f"/proc/self/fd/{self.root}")
-
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.root)
+        super().__init__(directory, strict=not tree)
+        self.ignore, self.keep_owners = ignore or Ignore(), tree
 
     def find(self, sources: Sequence[str], where: str = "") -> list[Source]:
         """What the ``sources`` of a COPY or ADD are, in order, the matches of a pattern sorted.
 
-        Raises BadDockerfile at ``where``: one that is not there, is excluded or outside, a pattern that
-        matches nothing, a device, a file that can't be read.
+        Raises BadDockerfile at ``where`` for one that is not there, is excluded or outside; ImageError for a
+        device, OSError for a file that can't be read.
         """
-        names: list[str] = []
-        try:
-            for source in sources:
-                names += self._names(source, where)
-            return [self._source(name, len(names) == 1, where) for name in names]
-        except BadDockerfile:
-            raise
-        except ImageError as error:
-            raise BadDockerfile(f"{error.where}: {error.what}", where, error.remedy) from error
-        except OSError as error:
-            what = str(error) if isinstance(error, KernelError) else f"{error.filename}: {error.strerror}"
-            raise BadDockerfile(what, where, "See that it is there, and that you may read it.") from error
+        found: list[Source] = []
+        for source in sources:
+            try:
+                names = self._names(source, where)
+                alone = len(sources) == len(names) == 1
+                ones = [one for name in names if (one := self._source(name, alone))]
+            except KernelError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                remedy = "No link is followed out of it: copy what it points to into the context."
+                raise BadDockerfile(f"{source:.200} leads out of the context", where, remedy) from None
+            if not ones:
+                remedy = "Paths begin at the context's root; .dockerignore says what is excluded."
+                raise BadDockerfile(f"{source:.200} is not in the context, or excluded", where, remedy)
+            found += ones
+        return found
 
     def _names(self, source: str, where: str) -> list[str]:
         """The paths in the context that ``source`` means."""
-        path = posixpath.normpath(source.lstrip("/") or ".")
+        literal = not has_wildcard(source)
+        path = posixpath.normpath((unescaped(source) if literal else source).lstrip("/") or ".")
         if path == ".." or path.startswith("../"):
-            raise BadDockerfile(
-                f"{source:.200} is outside the context",
-                where,
-                "Copy it into the context, or build from above.",
-            )
-        if not has_wildcard(path):
-            return [unescaped(path)]
+            remedy = "Copy it into the context, or build from above."
+            raise BadDockerfile(f"{source:.200} is outside the context", where, remedy)
+        if literal:
+            return ["" if path == "." else path]
         found = [""]
         for part in path.split("/"):
-            found = [match for directory in found for match in self._matches(directory, part, where)]
-        if not found:
-            raise BadDockerfile(f"nothing in the context matches {source:.200}", where, _LOOK)
+            try:
+                pattern = compiled(part)
+            except ValueError as error:
+                raise BadDockerfile(f"no pattern: {error}", where) from None
+            found = [
+                posixpath.join(directory, name)
+                for directory in found
+                for name in self._inside(directory)
+                if pattern.fullmatch(name)
+            ]
         return found
 
-    def _matches(self, directory: str, part: str, where: str) -> list[str]:
-        """What in a directory has names that match one part of a pattern."""
-        try:
-            pattern = compiled(part)
-        except ValueError as error:
-            raise BadDockerfile(f"no pattern: {error}", where) from None
-        real = self._real(directory, where)
-        if real is None or not os.path.isdir(self._path(real)):
-            return []
-        _, above = self.ignore.match_all(real)
-        return [
-            posixpath.join(directory, name)
-            for name in sorted(os.listdir(self._path(real)))
-            if pattern.fullmatch(name) and not self._excluded(posixpath.join(real, name), above)
-        ]
+    def _inside(self, directory: str) -> list[str]:
+        """The names in a directory; none where there is no directory of that name."""
+        real = self.real(directory)
+        path = f"{self.path}/{real}"
+        return sorted(os.listdir(path)) if real is not None and os.path.isdir(path) else []
 
-    def _excluded(self, real: str, above: tuple[bool, ...]) -> bool:
-        """Whether nothing of ``real`` counts; a directory with exceptions is looked into later."""
-        ignored, _ = self.ignore.match(real, above)
-        return ignored and not (self.ignore.has_exceptions and os.path.isdir(self._path(real)))
-
-    def _path(self, real: str) -> str:
-        return f"{self.path}/{real}"
-
-    def _real(self, name: str, where: str) -> str | None:
-        """The path in the context that ``name`` leads to, its links followed; None where nothing is."""
-        resolve = RESOLVE_NO_MAGICLINKS | (RESOLVE_IN_ROOT if self.tree else RESOLVE_BENEATH)
-        try:
-            fd = openat2(self.root, name or ".", os.O_PATH, resolve=resolve)
-        except KernelError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                return None
-            if error.errno == errno.EXDEV:
-                remedy = "No link is followed out of it: copy what it points to into the context."
-                raise BadDockerfile(f"{name:.200} leads out of the context", where, remedy) from None
-            raise
-        try:
-            return os.readlink(f"/proc/self/fd/{fd}")[len(self.path) :].lstrip("/")
-        finally:
-            os.close(fd)
-
-    def _source(self, name: str, alone: bool, where: str) -> Source:
-        """The file or directory of that name. ``alone``: hard links may stay such, as no other source is."""
-        real = self._real(name, where)
+    def _source(self, name: str, alone: bool) -> Source | None:
+        """What has that name. ``alone``: hard links may stay such, as there is no other source."""
+        real = self.real(name)
         if real is None:
-            raise BadDockerfile(f"{name:.200} is not in the context", where, _LOOK)
+            return None
         ignored, matches = self.ignore.match_all(real)
-        path = self._path(real)
-        last = posixpath.basename(name.rstrip("/")) if name != "." else ""
-        top = self._entry(last or "context", path, os.lstat(path), {})
+        path = f"{self.path}/{real}"
+        top = self._entry(posixpath.basename(name) or "context", path, os.lstat(path), {})
         if top is None:
-            raise BadDockerfile(f"{name:.200} is a socket, which has no content", where)
+            return None
         below = tuple(self._below(real, matches, alone)) if top.kind == "directory" else ()
-        if ignored and not below:
-            raise BadDockerfile(f"{name:.200} is excluded from the context", where, _LOOK)
-        return Source(name, top, below)
+        return None if ignored and not below else Source(top, below)
 
     def _below(self, real: str, matches: tuple[bool, ...], alone: bool) -> Iterator[Entry]:
         """All in a directory that counts, and an excluded directory where something in it does."""
@@ -160,7 +125,7 @@ class Context:
         waiting: list[tuple[str, str, tuple[bool, ...], tuple[Entry, ...]]] = [(real, "", matches, ())]
         while waiting:
             directory, prefix, above, hidden = waiting.pop()
-            with os.scandir(self._path(directory)) as found:
+            with os.scandir(f"{self.path}/{directory}") as found:
                 ones = sorted(found, key=attrgetter("name"))
             for one in ones:
                 path = posixpath.join(directory, one.name)
@@ -182,18 +147,15 @@ class Context:
     def _entry(
         self, name: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]
     ) -> Entry | None:
+        """One file as an Entry; None for a socket."""
         entry = entry_of(name, path, status, seen)
+        if entry is not None and entry.kind in ("char", "block"):
+            what = "a device, which is a door to the machine's hardware"
+            raise ImageError(what, path, "A container gets its own.")
         if entry is None:
             return None
-        if entry.kind in ("char", "block"):
-            raise ImageError(
-                "a device, which is a door to the machine's hardware", path, "A container gets its own."
-            )
-        xattrs = {key: value for key, value in entry.xattrs.items() if key == CAPABILITY}
-        uid, gid = (entry.uid, entry.gid) if self.tree else (0, 0)
-        if (uid, gid, xattrs) == (entry.uid, entry.gid, entry.xattrs):
-            return entry
-        return replace(entry, uid=uid, gid=gid, xattrs=xattrs)
+        uid, gid = (entry.uid, entry.gid) if self.keep_owners else (0, 0)
+        return replace(entry, uid=uid, gid=gid, xattrs=kept(entry.xattrs))
 
 
 def content_digest(found: Sequence[Source]) -> str:

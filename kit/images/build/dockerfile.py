@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from kit.images.build.errors import BadDockerfile
 from kit.images.build.expand import LONGEST
@@ -24,7 +24,8 @@ _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 class Stage:
     """What one FROM begins. ``base`` and ``platform`` stand as written, variables and all.
 
-    ``name`` is in lower case, or "" where AS gives none; ``index`` counts from 0, as in COPY --from=0.
+    ``name`` is in lower case, or "" where AS gives none; ``index`` counts from 0, as in COPY --from=0;
+    ``text`` is the whole FROM.
     """
 
     index: int
@@ -32,16 +33,16 @@ class Stage:
     base: str
     platform: str
     line: int
-    source: str
-    instructions: tuple[Instruction, ...] = ()
+    text: str
+    instructions: list[Instruction] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Dockerfile:
     """A whole one. ``args`` are the ARG instructions before the first FROM, which only FROM lines see."""
 
-    stages: tuple[Stage, ...]
-    args: tuple[Instruction, ...]
+    stages: list[Stage]
+    args: list[Instruction]
     escape: str
     path: str
 
@@ -61,55 +62,45 @@ def parse(data: bytes | str, path: str = "Dockerfile") -> Dockerfile:
 
     Raises BadDockerfile, which names the line, for all that the builder could not carry out.
     """
-    text = _text(data, path)
-    escape, lines = _mended(text, path)
+    escape, lines = _mended(_text(data, path), path)
     args: list[Instruction] = []
-    stages: list[tuple[Stage, list[Instruction]]] = []
+    stages: list[Stage] = []
     names: dict[str, int] = {}
-    for name, value, line, source in _instructions(lines):
-        one = instruction(name, value, line, source, path, escape)
+    for name, value, line in _instructions(lines):
+        one = instruction(name, value, path, line, escape)
         if one.name == "FROM":
-            stage = _stage(one, len(stages), path)
+            stage = _stage(one, len(stages))
             if stage.name in names:
-                raise BadDockerfile(
-                    f"a second stage of the name {stage.name!r}, after that of line {names[stage.name]}",
-                    f"{path}:{line}",
-                    "Give each stage a name of its own.",
-                )
+                what = f"a second stage of the name {stage.name!r}, after that of line {names[stage.name]}"
+                raise BadDockerfile(what, one.where, "Give each stage a name of its own.")
             if stage.name:
                 names[stage.name] = line
-            stages.append((stage, []))
+            stages.append(stage)
         elif stages:
-            stages[-1][1].append(one)
+            stages[-1].instructions.append(one)
         elif one.name == "ARG":
             args.append(one)
         else:
-            raise BadDockerfile(
-                f"{one.name} before the first FROM",
-                f"{path}:{line}",
-                "A build begins with FROM and an image, or 'scratch' for none; only ARG may come before it.",
-            )
+            remedy = "Begin with FROM and an image, or 'scratch' for none; only ARG may come before it."
+            raise BadDockerfile(f"{one.name} before the first FROM", one.where, remedy)
     if not stages:
         raise BadDockerfile("no FROM in it", path, "Begin with FROM and the name of an image, or 'scratch'.")
-    made = tuple(replace(stage, instructions=tuple(found)) for stage, found in stages)
-    _check_references(made, names, path)
-    return Dockerfile(made, tuple(args), escape, path)
+    _check_references(stages, names, path)
+    return Dockerfile(stages, args, escape, path)
 
 
 def _text(data: bytes | str, path: str) -> str:
     data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     if len(data) > LARGEST:
         raise BadDockerfile(f"{len(data)} bytes; a Dockerfile has at most {LARGEST}", path)
+    what, at = "a NUL byte", data.find(b"\0")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadDockerfile(
-            f"not UTF-8: byte {data[error.start]:#04x}", f"{path}:{line}", "Save it as UTF-8."
-        ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise BadDockerfile("a NUL byte", f"{path}:{line}", "A Dockerfile is text: see what wrote this file.")
+        what, at = f"not UTF-8: byte {data[error.start]:#04x}", error.start
+    if at >= 0:
+        line = data.count(b"\n", 0, at) + 1
+        raise BadDockerfile(what, f"{path}:{line}", "Save it as text, in UTF-8.")
     return text.removeprefix("\ufeff")
 
 
@@ -128,11 +119,9 @@ def _mended(text: str, path: str) -> tuple[str, list[str]]:
             continue
         size = size + len(line) if continued else len(line)
         if size > LONGEST:
-            raise BadDockerfile(
-                f"an instruction of more than {LONGEST} characters",
-                f"{path}:{at + 1}",
-                "The kernel passes no longer argument to a program (execve(2)): COPY a script and RUN that.",
-            )
+            what = f"an instruction of more than {LONGEST} characters"
+            remedy = "The kernel passes no longer argument to a program (execve(2)): COPY a script, RUN that."
+            raise BadDockerfile(what, f"{path}:{at + 1}", remedy)
         if stripped.endswith(escape):
             word = stripped[:-1]
             lines[at] = line if continued or word.split() != [word] else f"{word} {escape}"
@@ -160,44 +149,36 @@ def _directives(lines: list[str], path: str) -> str:
         if key == "escape" and value not in ("\\", "`"):
             raise BadDockerfile(f"escape={value!r:.100}", where, "The escape character is \\ or `.")
         if key == "syntax" and not re.match(r"(docker\.io/)?docker/dockerfile(:|$)", value):
-            raise BadDockerfile(
-                f"another program is to read this file: syntax={value:.100}",
-                where,
-                "The kit reads the language of docker/dockerfile; take the line out if that is meant.",
-            )
+            what = f"another program is to read this file: syntax={value:.100}"
+            raise BadDockerfile(what, where, "The kit reads the language of docker/dockerfile.")
         if key == "check":
             raise BadDockerfile("the kit has no build checks to set", where, "Take the line out.")
         escape = value if key == "escape" else escape
     return escape
 
 
-def _instructions(lines: list[str]) -> Iterator[tuple[str, str, int, str]]:
-    """(name, value, line, text as written) of each."""
+def _instructions(lines: list[str]) -> Iterator[tuple[str, str, int]]:
+    """(name, value, line) of each."""
     from dockerfile_parse import DockerfileParser
 
     parser = DockerfileParser(fileobj=io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
     for one in parser.structure:
         if not one["content"].lstrip().startswith("#"):
-            yield one["instruction"], one["value"], one["startline"] + 1, one["content"].strip()
+            yield one["instruction"], one["value"], one["startline"] + 1
 
 
-def _stage(one: Instruction, index: int, path: str) -> Stage:
-    where = f"{path}:{one.line}"
+def _stage(one: Instruction, index: int) -> Stage:
     name = one.words[2].lower() if len(one.words) == 3 else ""
     if len(one.words) not in (1, 3) or (name and one.words[1].lower() != "as"):
-        raise BadDockerfile(
-            f"FROM has one image, or one and a name: {one.value:.100}", where, "Write FROM image AS name."
-        )
+        what = f"FROM has one image, or one and a name: {one.value:.100}"
+        raise BadDockerfile(what, one.where, "Write FROM image AS name.")
     if name and (name == "scratch" or not _STAGE.fullmatch(name)):
-        raise BadDockerfile(
-            f"{name!r:.100} can't be the name of a stage",
-            where,
-            "One begins with a letter, then letters, digits, '_', '.' and '-'; 'scratch' is taken.",
-        )
-    return Stage(index, name, one.words[0], one.flags.get("platform", ""), one.line, one.source)
+        remedy = "One begins with a letter, then letters, digits, '_', '.' and '-'; 'scratch' is taken."
+        raise BadDockerfile(f"{name!r:.100} can't be the name of a stage", one.where, remedy)
+    return Stage(index, name, one.words[0], one.flags.get("platform", ""), one.line, one.text)
 
 
-def _check_references(stages: tuple[Stage, ...], names: dict[str, int], path: str) -> None:
+def _check_references(stages: list[Stage], names: dict[str, int], path: str) -> None:
     """Refuse what refers to a stage that comes later. ``FROM a AS a`` does not: it means an image."""
     known: set[str] = set()
     for stage in stages:
@@ -206,9 +187,6 @@ def _check_references(stages: tuple[Stage, ...], names: dict[str, int], path: st
         for what, text, line in used:
             late = what != "FROM" and text.isdecimal() and int(text) >= stage.index
             if late or (text.lower() in names and text.lower() not in known):
-                raise BadDockerfile(
-                    f"{what} {text:.100}: this stage itself, or one that comes later",
-                    f"{path}:{line}",
-                    "A stage takes from those above it: change their order.",
-                )
+                what = f"{what} {text:.100}: this stage itself, or one that comes later"
+                raise BadDockerfile(what, f"{path}:{line}", "A stage takes from those above it.")
         known.add(stage.name)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from kit.images.build.check import PAIRS, check, ports
+from kit.images.build.check import PAIRS, check_form, check_values, ports
 from kit.images.build.errors import BadDockerfile
 from kit.images.build.expand import expand, split
 
@@ -26,12 +26,6 @@ FLAGS: dict[str, tuple[str, ...]] = {
         "ARG CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD SHELL STOPSIGNAL USER VOLUME WORKDIR".split(), ()
     ),
 }
-#: Flags of Docker's that the builder does not carry out.
-UNSUPPORTED = {
-    "ADD": "checksum exclude keep-git-dir link unpack".split(),
-    "COPY": "exclude link parents".split(),
-    "RUN": "device mount security".split(),
-}
 #: Those in which Docker replaces variables, and the builder with it.
 EXPANDED = set("ADD ARG COPY ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR".split())
 _EXEC = {"ADD", "CMD", "COPY", "ENTRYPOINT", "HEALTHCHECK", "RUN", "SHELL", "VOLUME"}  # may be a JSON array
@@ -43,62 +37,63 @@ _HEREDOC = re.compile(r"[0-9]*<<-?[^<]+")
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction. ``name`` is in capitals, ``value`` all that follows the flags, ``where`` file:line.
+    """One instruction. ``name`` is in capitals, ``value`` all that follows the flags.
 
     ``words`` are the value's parts: the arguments of the exec form (``exec_form``), or the text of the shell
     form as one; COPY's and ADD's sources and their destination; NAME=value of ENV and LABEL, NAME or
     NAME=value of ARG; paths of VOLUME; ports of EXPOSE, which :func:`expanded` makes "80/tcp"; the text of
     USER, WORKDIR, STOPSIGNAL and ONBUILD; of HEALTHCHECK what the image's configuration calls its Test
-    ("NONE", "CMD" and arguments, or "CMD-SHELL" and a text). ``source`` is the instruction as written.
+    ("NONE", "CMD" and arguments, or "CMD-SHELL" and a text).
     """
 
     name: str
     value: str
+    path: str
     line: int
-    source: str
     flags: Mapping[str, str] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     exec_form: bool = False
-    where: str = ""
+
+    @property
+    def where(self) -> str:
+        """As messages say it: Dockerfile:7."""
+        return f"{self.path}:{self.line}"
+
+    @property
+    def text(self) -> str:
+        """As it was written, on one line, without comments and the ends of continued lines."""
+        flags = [f"--{name}={text}" for name, text in self.flags.items()]
+        return " ".join(" ".join([self.name, *flags, self.value]).split())
 
 
-def instruction(
-    name: str, value: str, line: int, source: str, path: str = "Dockerfile", escape: str = "\\"
-) -> Instruction:
+def instruction(name: str, value: str, path: str, line: int, escape: str = "\\") -> Instruction:
     """The instruction of that name and value, checked. Raises BadDockerfile."""
     name, where = name.upper(), f"{path}:{line}"
     if name == "MAINTAINER":
-        raise BadDockerfile(
-            "MAINTAINER has been deprecated since Docker 1.13",
-            where,
-            'Write LABEL org.opencontainers.image.authors="...", which tools show.',
-        )
+        remedy = 'Write LABEL org.opencontainers.image.authors="...", which tools show.'
+        raise BadDockerfile("MAINTAINER has been deprecated since Docker 1.13", where, remedy)
     if name not in FLAGS:
         raise BadDockerfile(f"{name!r:.40} is no instruction", where, _close(name, FLAGS, ""))
     flags, value = _flags(name, value.strip(), where)
-    if not value:
-        raise BadDockerfile(f"{name} says nothing", where, f"Something must follow {name}.")
     words, exec_form = _words(name, value, where, escape)
-    one = Instruction(name, value, line, source, flags, words, exec_form, where)
-    if name in EXPANDED:  # without values yet: a wrong form shows all the same
-        tried = [expand(text, {}, escape, where) for text in (*words, *flags.values())]
-        known = [text for text, word in zip(tried, words, strict=False) if "$" not in word]
-        fixed = {key: text for key, text in flags.items() if key == "from" or "$" not in text}
-        check(replace(one, flags=fixed), known)
-    else:
-        check(one, words)
+    one = Instruction(name, value, path, line, flags, words, exec_form)
+    check_form(one)
+    if name in EXPANDED:
+        _expand(one, {}, escape)  # a wrong form shows without the values
+        fixed = {flag: text for flag, text in flags.items() if "$" not in text}
+        known = replace(one, words=tuple(word for word in words if "$" not in word), flags=fixed)
+        check_values(_expand(known, {}, escape))
     if name == "ONBUILD":
-        trigger(value, where, escape)
+        trigger(value, path, line, escape)
     return one
 
 
-def trigger(text: str, where: str, escape: str = "\\") -> Instruction:
+def trigger(text: str, path: str, line: int, escape: str = "\\") -> Instruction:
     """The instruction that an ONBUILD holds, its own or one in a base image's configuration."""
     name, value = [*text.split(None, 1), "", ""][:2]
     if name.upper() in ("ONBUILD", "FROM"):
-        raise BadDockerfile(f"{name.upper()} can't be put off with ONBUILD", where)
-    path, _, line = where.rpartition(":")
-    return instruction(name, value, int(line) if line.isdecimal() else 0, text, path or where, escape)
+        raise BadDockerfile(f"{name.upper()} can't be put off with ONBUILD", f"{path}:{line}")
+    return instruction(name, value, path, line, escape)
 
 
 def expanded(one: Instruction, variables: Mapping[str, str], escape: str = "\\") -> Instruction:
@@ -109,13 +104,18 @@ def expanded(one: Instruction, variables: Mapping[str, str], escape: str = "\\")
     """
     if one.name not in EXPANDED:
         return one
-    words = tuple(expand(word, variables, escape, one.where) for word in one.words)
-    flags = {key: expand(text, variables, escape, one.where) for key, text in one.flags.items()}
+    one = _expand(one, variables, escape)
     if one.name == "EXPOSE":
-        words = tuple(port for word in words for text in word.split() for port in ports(text, one.where))
-    one = replace(one, words=words, flags=flags)
-    check(one, words)
+        words = (port for word in one.words for text in word.split() for port in ports(text, one.where))
+        one = replace(one, words=tuple(words))
+    check_values(one)
     return one
+
+
+def _expand(one: Instruction, variables: Mapping[str, str], escape: str) -> Instruction:
+    words = tuple(expand(word, variables, escape, one.where) for word in one.words)
+    flags = {flag: expand(text, variables, escape, one.where) for flag, text in one.flags.items()}
+    return replace(one, words=words, flags=flags)
 
 
 def _close(word: str, names: Iterable[str], before: str) -> str:
@@ -129,15 +129,9 @@ def _flags(name: str, value: str, where: str) -> tuple[dict[str, str], str]:
     flags: dict[str, str] = {}
     while (found := _FLAG.match(value)) and found[0].strip() != "--":
         flag, text = found[1], found[3].replace('"', "").replace("'", "")
-        if flag in UNSUPPORTED.get(name, ()):
-            raise BadDockerfile(
-                f"{name} --{flag} is Docker's, and the kit's builder does not have it",
-                where,
-                f"Write the {name} without it.",
-            )
         if flag not in FLAGS[name]:
             remedy = _close(flag, FLAGS[name], "--") if FLAGS[name] else "It has none."
-            raise BadDockerfile(f"{name} has no flag --{flag:.40}", where, remedy)
+            raise BadDockerfile(f"{name} has no flag --{flag:.40} in the kit's builder", where, remedy)
         if not text or flag in flags:
             what = "is there twice" if flag in flags else "needs a value"
             raise BadDockerfile(f"{name} --{flag} {what}", where, f"Write --{flag}=... once.")
@@ -149,16 +143,13 @@ def _words(name: str, value: str, where: str, escape: str) -> tuple[tuple[str, .
     """The parts of the value, and whether they came as a JSON array."""
     before: tuple[str, ...] = ()
     if name == "HEALTHCHECK":
-        kind, value = [*value.split(None, 1), ""][:2]
+        kind, value = [*value.split(None, 1), "", ""][:2]
         before = (kind.upper(),)
     if name in _EXEC and (words := _json(value, where)) is not None:
         return (*before, *words), True
     if name in ("RUN", "ADD", "COPY") and any(map(_HEREDOC.fullmatch, split(value, escape))):
-        raise BadDockerfile(
-            f"{name} with a heredoc (<<) is Docker's, and the kit's builder does not have it",
-            where,
-            "COPY a file from the context, or join commands with && and a \\ at the end of the line.",
-        )
+        remedy = "COPY a file from the context, or join commands with && and a \\ at the end of the line."
+        raise BadDockerfile(f"{name} with a heredoc (<<), which the kit's builder has not", where, remedy)
     if name in _LISTS:
         return tuple(value.split()), False
     if name in PAIRS:

@@ -6,23 +6,21 @@ would, with the tree as its root; nothing is written here.
 
 from __future__ import annotations
 
-import errno
 import os
 import posixpath
-import secrets
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kit.images.build.archive import extract, is_archive
-from kit.images.build.context import CAPABILITY, Source
+from kit.images.build.archive import is_archive, unpacked
+from kit.images.build.context import Source
 from kit.images.build.errors import BadDockerfile
-from kit.images.directory import from_directory
+from kit.images.build.tree import Tree
 from kit.images.entry import Entry
 from kit.images.whiteouts import WHITEOUT
-from kit.linux.errors import KernelError
-from kit.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+
+Owner = tuple[int, int]
 
 
 def place(
@@ -31,7 +29,7 @@ def place(
     *,
     root: Path,
     workdir: str = "/",
-    owner: tuple[int, int] | None = None,
+    owner: Owner | None = None,
     mode: int | None = None,
     mtime: int = 0,
     unpack_in: Path | None = None,
@@ -47,62 +45,42 @@ def place(
     Raises BadDockerfile at ``where`` (several sources and no directory to hold them, a file where a directory
     must be), and what :mod:`kit.images.unpack` raises for an archive.
     """
-    plan = _Plan(root, owner or (0, 0), mtime, where)
-    try:
+    with _Layer(root, owner, mtime, where) as layer:
         target = posixpath.join(workdir, destination)
         is_directory = target.endswith(("/", "/.")) or destination == "."
         if len(found) > 1 and not is_directory:
-            raise plan.refuse(f"{len(found)} files or directories to {destination:.200}", "End it with '/'.")
+            raise layer.refuse(f"{len(found)} files or directories to {destination:.200}", "End it with '/'.")
         for source in found:
             if source.top.kind == "directory":
-                plan.add(plan.directory(target), source.below, owner, mode)
+                layer.add(layer.directory(target), source.below, mode)
             elif unpack_in and source.top.source and is_archive(source.top.source):
                 if mode is not None:
-                    raise plan.refuse(f"--chmod of an archive, {source.name:.200}", "Its own modes count.")
-                plan.add(plan.directory(target), _unpacked(source.top.source, unpack_in, where), owner, None)
-            elif is_directory or plan.is_directory(target):
-                plan.add(plan.directory(target), [source.top], owner, mode)
+                    raise layer.refuse(
+                        f"--chmod of an archive, {source.top.name:.200}", "Its own modes count."
+                    )
+                layer.add(layer.directory(target), unpacked(source.top.source, unpack_in, where))
+            elif is_directory or layer.is_directory(target):
+                layer.add(layer.directory(target), [source.top], mode)
             else:
-                base, name = plan.file(target)
-                plan.add(base, [replace(source.top, name=name)], owner, mode)
-    finally:
-        plan.close()
-    return list(plan.entries.values())
+                base, name = layer.file(target)
+                layer.add(base, [replace(source.top, name=name)], mode)
+    return list(layer.entries.values())
 
 
-def missing(root: Path, path: str, owner: tuple[int, int], mtime: int, where: str = "") -> list[Entry]:
+def missing(root: Path, path: str, owner: Owner, mtime: int, where: str = "") -> list[Entry]:
     """Entries for the directory ``path`` (absolute) and those on the way, as far as the tree lacks them."""
-    plan = _Plan(root, owner, mtime, where)
-    try:
-        plan.directory(path)
-    finally:
-        plan.close()
-    return list(plan.entries.values())
+    with _Layer(root, owner, mtime, where) as layer:
+        layer.directory(path)
+    return list(layer.entries.values())
 
 
-def _unpacked(archive: Path, directory: Path, where: str) -> Iterator[Entry]:
-    """What an archive holds, unpacked below ``directory``."""
-    new = directory / secrets.token_hex(4)
-    new.mkdir(0o700)
-    extract(archive, new)
-    for entry in from_directory(new):
-        if entry.kind in ("char", "block"):  # unpacking refuses devices: it is a whiteout of the archive's
-            name = f"{archive.name}: {WHITEOUT}{posixpath.basename(entry.name):.100}"
-            raise BadDockerfile(f"{name}: in a layer, {WHITEOUT} before a name removes a file", where)
-        yield replace(entry, xattrs={key: value for key, value in entry.xattrs.items() if key == CAPABILITY})
-
-
-class _Plan:
+class _Layer(Tree):
     """The entries so far, and the tree that they come upon."""
 
-    def __init__(self, root: Path, owner: tuple[int, int], mtime: int, where: str) -> None:
+    def __init__(self, root: Path, owner: Owner | None, mtime: int, where: str) -> None:
+        super().__init__(root)
         self.owner, self.mtime, self.where = owner, mtime, where
         self.entries: dict[str, Entry] = {}
-        self.root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.path = os.readlink(f"/proc/self/fd/{self.root}")
-
-    def close(self) -> None:
-        os.close(self.root)
 
     def refuse(self, what: str, remedy: str = "") -> BadDockerfile:
         return BadDockerfile(what, self.where, remedy)
@@ -110,65 +88,48 @@ class _Plan:
     def _look_up(self, path: str) -> tuple[str, list[str]]:
         """How far ``path`` exists, as a path in the tree with no links in it, and the missing parts."""
         parts = [part for part in posixpath.normpath(path).split("/") if part]
-        for there in range(len(parts), -1, -1):
-            resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-            try:
-                fd = openat2(self.root, "/".join(parts[:there]) or ".", os.O_PATH, resolve=resolve)
-            except KernelError as error:
-                if error.errno == errno.ENOENT:
-                    continue
-                raise self.refuse(f"the destination {path:.200}: {error}") from error
-            try:
-                real = os.readlink(f"/proc/self/fd/{fd}")[len(self.path) :].lstrip("/")
-            finally:
-                os.close(fd)
-            if there < len(parts) and self._in_tree(posixpath.join(real, parts[there])) is not None:
-                raise self.refuse(f"the destination {path:.200} leads through a link to where nothing is")
-            return real, parts[there:]
-        raise self.refuse(f"the destination {path:.200}: the tree is gone")
+        rest: list[str] = []
+        while (real := self.real("/".join(parts))) is None:
+            rest.insert(0, parts.pop())
+        if rest and self._kind(posixpath.join(real, rest[0])) == stat.S_IFLNK:
+            raise self.refuse(f"the destination {path:.200} leads through a link to where nothing is")
+        return real, rest
 
     def _kind(self, name: str) -> int | None:
         """The file type of what stands at ``name`` by now, None for nothing; see inode(7)."""
         if name in self.entries:
             return stat.S_IFDIR if self.entries[name].kind == "directory" else stat.S_IFREG
-        return self._in_tree(name)
-
-    def _in_tree(self, name: str) -> int | None:
         try:
             return stat.S_IFMT(os.stat(name or ".", dir_fd=self.root, follow_symlinks=False).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def is_directory(self, path: str) -> bool:
-        real, missing = self._look_up(path)
-        return self._kind("/".join([*filter(None, [real]), *missing])) == stat.S_IFDIR
+        real, rest = self._look_up(path)
+        return self._kind(posixpath.join(real, *rest)) == stat.S_IFDIR
 
     def directory(self, path: str) -> str:
         """The real path of a directory, which is made when missing."""
-        real, missing = self._look_up(path)
-        if not missing and self._kind(real) != stat.S_IFDIR:
-            raise self.refuse(f"the destination {path:.200} is no directory")
-        for part in missing:
+        real, rest = self._look_up(path)
+        if self._kind(real) != stat.S_IFDIR:
+            raise self.refuse(f"the destination {path:.200}: /{real:.200} is no directory")
+        for part in rest:
             real = posixpath.join(real, part)
             if self._kind(real) is None:
-                self._put(Entry(real, "directory", 0o755, *self.owner, self.mtime))
+                self._put(Entry(real, "directory", 0o755, *(self.owner or (0, 0)), self.mtime))
         return real
 
     def file(self, path: str) -> tuple[str, str]:
         """The real directory, made when missing, and the name for a file at ``path``."""
-        real, missing = self._look_up(path)
-        if missing:
-            above, _, name = posixpath.normpath(path).rpartition("/")
-            return self.directory(above or "/"), name
-        above, _, name = real.rpartition("/")
-        return above, name
+        real, rest = self._look_up(path)
+        if rest:
+            return self.directory(posixpath.join(real, *rest[:-1])), rest[-1]
+        return posixpath.split(real)
 
-    def add(
-        self, base: str, entries: Iterable[Entry], owner: tuple[int, int] | None, mode: int | None
-    ) -> None:
+    def add(self, base: str, entries: Iterable[Entry], mode: int | None = None) -> None:
         """Put entries into the directory ``base``; those of a later source replace an earlier one's files."""
         for entry in entries:
-            uid, gid = owner or (entry.uid, entry.gid)
+            uid, gid = self.owner or (entry.uid, entry.gid)
             self._put(
                 replace(
                     entry,

@@ -76,7 +76,8 @@ class Plan:
             triggers = [one.value for one in self.stages[base].instructions if one.name == "ONBUILD"]
         elif base is not None:
             triggers = (base.config.get("config") or {}).get("OnBuild") or []
-        instructions = [*(trigger(text, where, escape) for text in triggers), *stage.instructions]
+        instructions = [trigger(text, self.dockerfile.path, stage.line, escape) for text in triggers]
+        instructions += stage.instructions
         sources = {
             one.flags["from"]: self._named(one.flags["from"], stage, one.where)
             for one in instructions

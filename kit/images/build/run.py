@@ -14,7 +14,7 @@ import selectors
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,10 +91,8 @@ def run(
     /sys or /dev. Whatever happens, nothing of it runs on and nothing it needed stays.
     """
     with ExitStack() as cleanup:
-        mounts = cleanup.enter_context(_mount_points(rootfs, network))
-        group, unlimited = _group()
-        if group is not None:
-            cleanup.enter_context(group)
+        mounts = _mounts(rootfs, network, cleanup)
+        group, unlimited = _group(cleanup)
         read, write = os.pipe()  # one for both, so that their lines keep their order
         cleanup.callback(os.close, read)
         with open(write, "wb") as theirs:
@@ -119,9 +117,7 @@ def run(
             deadline = None if timeout is None else time.monotonic() + timeout
             _pass_on(read, output, deadline, argv)
             status = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-        killed = False
-        if group is not None and "memory" in group.controllers:
-            killed = group["memory.events"]["oom_kill"] > 0
+        killed = bool(group and "memory" in group.controllers and group["memory.events"]["oom_kill"])
         return Ended(status, killed, unlimited)
 
 
@@ -139,103 +135,79 @@ def _pass_on(read: int, output: Callable[[bytes], None], deadline: float | None,
             output(data)
 
 
-def _group() -> tuple[Cgroup | None, str]:
+def _group(cleanup: ExitStack) -> tuple[Cgroup | None, str]:
     """A control group with limits, of the controllers that the machine has; or None and why."""
     from kit.cgroups import Cgroup, CgroupError, hierarchy
 
+    limits = {"memory": MEMORY, "pids": PROCESSES}
     try:
-        there = [name for name in ("memory", "pids") if name in hierarchy.available()]
-        group = Cgroup(f"build-{secrets.token_hex(3)}", controllers=there)
+        there = [name for name in limits if name in hierarchy.available()]
+        group = cleanup.enter_context(Cgroup(f"build-{secrets.token_hex(3)}", controllers=there))
     except CgroupError as error:
         return None, str(error)
-    try:
-        if "pids" in there:
-            group["pids.max"] = PROCESSES
-        if "memory" in there:
-            group["memory.max"] = MEMORY
-    except BaseException:
-        group.close()
-        raise
+    for name in there:
+        group[f"{name}.max"] = limits[name]
     return group, "" if len(there) == 2 else "the machine does not offer the controllers memory and pids"
 
 
-@contextmanager
-def _mount_points(rootfs: Rootfs, network: str) -> Iterator[list[Mount]]:
-    """What to mount over the image. A place that it lacks for that is there while the block runs."""
-    made: list[tuple[int, str]] = []  # by open directories: the program may put links in the way
-    device_files = rootfs.path.with_name("dev")
-    with ExitStack() as opened:
-        root = _open(rootfs.path, opened)
-        try:
-            for name in ("proc", "sys", "dev"):
-                _directory(root, name, made)
-            _fill_dev(device_files)
-            mounts = [_bind(device_files, rootfs.path / "dev")]
-            mounts += [_bind(Path("/dev", name), rootfs.path / "dev" / name) for name in _DEVICES]
-            if network == "host":
-                _directory(root, "etc", made)
-                etc = _open(rootfs.path / "etc", opened)
-                files = [
-                    name for name in _OF_THE_HOST if Path("/etc", name).exists() and _file(etc, name, made)
-                ]
-                mounts += [_bind(Path("/etc", name), rootfs.path / "etc" / name) for name in files]
-            yield [*mounts, *_after_pivot()]
-        finally:
-            for directory, name in reversed(made):
-                with suppress(OSError):  # it is no longer as it was made: that is the program's doing
-                    _remove_empty(directory, name)
+def _mounts(rootfs: Rootfs, network: str, cleanup: ExitStack) -> list[Mount]:
+    """What to mount over the image; ``cleanup`` removes the places for it that the image lacks."""
+    root = _open(rootfs.path, cleanup)
+    for name in ("proc", "sys", "dev"):
+        if not _place(root, name, cleanup):
+            what = f"the image's /{name} is no directory, so that nothing can be mounted there"
+            raise ImageError(what, remedy="Make it one, or build from another image.")
+    devices = rootfs.path.with_name("dev")
+    if not devices.exists():
+        _fill_dev(devices)
+    binds = {devices: "dev", **{Path("/dev", name): f"dev/{name}" for name in _DEVICES}}
+    if network == "host" and _place(root, "etc", cleanup):
+        etc = _open(rootfs.path / "etc", cleanup)
+        for name in _OF_THE_HOST:
+            if os.path.exists(f"/etc/{name}") and _place(etc, name, cleanup, file=True):
+                binds[Path("/etc", name)] = f"etc/{name}"
+    over = [Mount(str(one), str(rootfs.path / at), None, MountFlags.BIND) for one, at in binds.items()]
+    return [*over, *_after_pivot()]
 
 
-def _open(path: Path, opened: ExitStack) -> int:
+def _open(path: Path, cleanup: ExitStack) -> int:
     fd = os.open(path, OPEN_DIRECTORY)
-    opened.callback(os.close, fd)
+    cleanup.callback(os.close, fd)
     return fd
 
 
-def _bind(source: Path, target: Path) -> Mount:
-    return Mount(str(source), str(target), None, MountFlags.BIND)
+def _place(directory: int, name: str, cleanup: ExitStack, file: bool = False) -> bool:
+    """Whether something can be mounted there: what is missing is made, and no link is followed.
 
-
-def _directory(root: int, name: str, made: list[tuple[int, str]]) -> None:
-    """See that a directory is there; never through a link, which could lead out of the image."""
+    The directory is an open one, since the program may put a link in its place.
+    """
     try:
-        os.mkdir(name, 0o755, dir_fd=root)
-        made.append((root, name))
+        if file:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory))
+        else:
+            os.mkdir(name, 0o755, dir_fd=directory)
     except FileExistsError:
-        if not stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
-            what = f"the image's /{name} is no directory, so that nothing can be mounted there"
-            raise ImageError(what, remedy="Make it one, or build from another image.") from None
-
-
-def _file(directory: int, name: str, made: list[tuple[int, str]]) -> bool:
-    """See that a file is there; False where something else is, which stays as it is."""
-    try:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory))
-        made.append((directory, name))
-    except FileExistsError:
-        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+        return stat.S_ISREG(mode) if file else stat.S_ISDIR(mode)
+    cleanup.callback(_remove, os.unlink if file else os.rmdir, name, directory)
     return True
 
 
-def _remove_empty(directory: int, name: str) -> None:
-    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    if stat.S_ISDIR(status.st_mode):
-        os.rmdir(name, dir_fd=directory)
-    elif status.st_size == 0:
-        os.unlink(name, dir_fd=directory)
+def _remove(how: Callable[..., None], name: str, directory: int) -> None:
+    with suppress(OSError):  # it is no longer as it was made: that is the program's doing
+        how(name, dir_fd=directory)
 
 
 def _fill_dev(directory: Path) -> None:
     """A directory to become /dev: devices are bound over empty files, see MS_BIND in mount(2)."""
-    directory.mkdir(exist_ok=True)
+    directory.mkdir()
     directory.chmod(0o755)  # whatever the umask says
     for name in _DEVICES:
         (directory / name).touch()
     for name, target in _DEV_LINKS.items():
-        if not (directory / name).is_symlink():
-            (directory / name).symlink_to(target)
+        (directory / name).symlink_to(target)
     for name in ("pts", "shm"):
-        (directory / name).mkdir(exist_ok=True)
+        (directory / name).mkdir()
 
 
 def _after_pivot() -> Iterator[Mount]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator
@@ -10,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.images.build.errors import BadDockerfile
-from kit.linux.errors import KernelError
-from kit.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from kit.images.build.tree import Tree
 
 LARGEST = 1 << 20  # bytes of either file that are read
 _HIGHEST = (1 << 31) - 1  # Docker's limit of a number
@@ -34,23 +32,8 @@ def find(root: Path, text: str, where: str = "") -> User:
     groups that list the name. Raises BadDockerfile for a name that the files do not have.
     """
     name, colon, group = text.partition(":")
-    name = name or "0"
-    uid, gid, home = _number(name), 0, "/"
-    groups: tuple[int, ...] = ()
-    for known, _, number, primary, _, directory, *_ in _lines(root, "passwd", 7):
-        if known == name or (uid is not None and number == str(uid)):
-            if not (number.isdecimal() and primary.isdecimal()):
-                raise BadDockerfile(f"no numbers for {known!r:.60} in the image's /etc/passwd", where)
-            name, uid, gid, home = known, int(number), int(primary), directory or "/"
-            groups = tuple(
-                int(number)
-                for _, _, number, members, *_ in _lines(root, "group", 4)
-                if name in members.split(",") and number.isdecimal() and number != primary
-            )
-            break
-    if uid is None:
-        raise _unknown("user", name, "passwd", where)
-    return User(uid, _group(root, group, where), (), home) if colon else User(uid, gid, groups, home)
+    user = _user(root, name or "0", where)
+    return User(user.uid, _group(root, group, where), (), user.home) if colon else user
 
 
 def owner(root: Path, text: str, where: str = "") -> tuple[int, int]:
@@ -62,11 +45,23 @@ def owner(root: Path, text: str, where: str = "") -> tuple[int, int]:
     return found.uid, found.gid
 
 
+def _user(root: Path, name: str, where: str) -> User:
+    number = _number(name)
+    for known, _, uid, gid, _, home, *_ in _lines(root, "passwd", 7):
+        if gid.isdecimal() and (known == name or int(uid) == number):
+            groups = [line for line in _lines(root, "group", 4) if known in line[3].split(",")]
+            others = tuple(int(line[2]) for line in groups if line[2] != gid)
+            return User(int(uid), int(gid), others, home or "/")
+    if number is None:
+        raise _unknown("user", name, "passwd", where)
+    return User(number, 0)
+
+
 def _group(root: Path, name: str, where: str) -> int:
     if (number := _number(name)) is not None:
         return number
     for known, _, gid, *_ in _lines(root, "group", 3):
-        if known == name and gid.isdecimal():
+        if known == name:
             return int(gid)
     raise _unknown("group", name, "group", where)
 
@@ -76,30 +71,18 @@ def _number(text: str) -> int | None:
 
 
 def _unknown(kind: str, name: str, file: str, where: str) -> BadDockerfile:
-    return BadDockerfile(
-        f"the image's /etc/{file} has no {kind} {name!r:.60}", where, "Add it with RUN, or write its number."
-    )
+    what = f"the image's /etc/{file} has no {kind} {name!r:.60}"
+    return BadDockerfile(what, where, "Add it with RUN, or write its number.")
 
 
 def _lines(root: Path, name: str, fields: int) -> Iterator[list[str]]:
-    """The lines of a file in the image's /etc with at least so many fields; none where it is missing.
-
-    A link on the way leads where it would in a container, never out of ``root``.
-    """
-    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        flags, resolve = os.O_RDONLY | os.O_NONBLOCK, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-        file = openat2(directory, f"etc/{name}", flags, resolve=resolve)
-        try:
-            text = os.read(file, LARGEST).decode("utf-8", "replace")
-        finally:
-            os.close(file)
-    except KernelError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            raise
+    """The lines of a file in the image's /etc with at least so many fields, the third of them a number."""
+    with Tree(root) as tree:
+        fd = tree.open(f"etc/{name}", os.O_RDONLY | os.O_NONBLOCK)
+    if fd is None:
         return
-    finally:
-        os.close(directory)
+    with open(fd, "rb") as file:
+        text = file.read(LARGEST).decode("utf-8", "replace")
     for line in text.split("\n"):
-        if len(parts := line.strip().split(":")) >= fields:
+        if len(parts := line.strip().split(":")) >= fields and parts[2].isdecimal():
             yield parts

@@ -95,8 +95,8 @@ def test_sources(context: Context) -> None:
 def test_sources_that_are_not_there(context: Context, files: Path) -> None:
     assert "nope is not in the context" in refused(context, "nope")
     assert "a/b is not in the context" in refused(context, "a/b")
-    assert "nothing in the context matches *.c" in refused(context, "*.c")
-    assert "nothing in the context matches a/*" in refused(context, "a/*")
+    assert "*.c is not in the context" in refused(context, "*.c")
+    assert "a/* is not in the context" in refused(context, "a/*")
     assert "a '[' without its ']'" in refused(context, "[a")
     for source in ("..", "../context/a", "dir/../../context/a", "../*", "/../a"):
         assert "is outside the context" in refused(context, source), source
@@ -135,7 +135,8 @@ def test_links_stay_links_and_none_leads_out(context: Context, files: Path, tmp_
     for source in ("directory/secret", "root/etc/passwd", "directory/*", "magic/etc/passwd"):
         assert "leads out of the context" in refused(context, source), source
     (files / "round").symlink_to("round")
-    assert "ELOOP" in refused(context, "round")
+    with pytest.raises(OSError, match="ELOOP"):
+        context.find(["round"])
     (files / "dangling").symlink_to("gone")
     assert "dangling is not in the context" in refused(context, "dangling")
 
@@ -156,7 +157,7 @@ def test_special_files(context: Context, files: Path) -> None:
         (source,) = context.find(["dir"])
         kinds = {entry.name: entry.kind for entry in source.below}
         assert kinds["fifo"] == "fifo" and "socket" not in kinds
-        assert "is a socket" in refused(context, "dir/socket")
+        assert "dir/socket is not in the context" in refused(context, "dir/socket")
     (files / "dir/.wh.x").write_text("")
     with pytest.raises(ImageError, match="would delete a file of a lower layer"):
         context.find(["dir"])
@@ -197,12 +198,10 @@ def test_dockerignore(files: Path) -> None:
     assert all_of("dir\n!dir/sub/y", "d*") == ["dir/sub/y"]
     assert all_of("dir/sub\n*.md", "*") == [".hidden", "a", "dir/x", "other/x"]
     with Context(files, Ignore.parse(b"dir\n*.md\na\n!none")) as context:
-        assert "b.md is excluded from the context" in refused(context, "b.md")
-        assert "dir is excluded" in refused(context, "dir")
-        assert "dir/x is excluded" in refused(context, "dir/x")
-        assert "nothing in the context matches *.md" in refused(context, "*.md")
+        for source in ("b.md", "dir", "dir/x", "*.md"):
+            assert f"{source} is not in the context, or excluded" in refused(context, source)
         (files / "link").symlink_to("a")
-        assert "link is excluded" in refused(context, "link")
+        assert "link is not in the context, or excluded" in refused(context, "link")
     with Context(files, Ignore.parse(b"*\n!dir/sub/y")) as context:
         (source,) = context.find(["."])
         assert [(entry.name, entry.kind) for entry in source.below] == [
@@ -297,7 +296,7 @@ def test_destinations_that_are_refused(context: Context, root: Path) -> None:
     for sources, destination, told in [
         (["a", "b.md"], "/new", "2 files or directories to /new. End it with '/'."),
         (["*"], "/new", "files or directories to /new"),
-        (["a"], "/file/b", "ENOTDIR"),
+        (["a"], "/file/b", "/file is no directory"),
         (["a"], "/file/", "is no directory"),
         (["dir"], "/file", "is no directory"),
         (["a"], "/work", "/work/a is a directory by now, and a file is to be put there"),
@@ -457,7 +456,7 @@ def test_users(root: Path) -> None:
     for text, told in {
         "nobody": "/etc/passwd has no user 'nobody'",
         "web:none": "/etc/group has no group 'none'",
-        "bad": "no numbers for 'bad'",
+        "bad": "no user 'bad'",
         "99999999999": "no user '99999999999'",
         "-1": "no user '-1'",
         "1:2:3": "no group '2:3'",

@@ -9,7 +9,7 @@ from kit.images.build.dockerfile import Dockerfile, parse
 from kit.images.build.errors import BadDockerfile
 from kit.images.build.expand import expand, split
 from kit.images.build.ignore import Ignore
-from kit.images.build.instruction import FLAGS, UNSUPPORTED, expanded
+from kit.images.build.instruction import FLAGS, expanded
 
 many = settings(
     max_examples=400,
@@ -102,7 +102,7 @@ NAMES = [
     "# escape=",
     "# syntax=a",
 ]
-FLAG = st.sampled_from([f"--{flag}=" for flags in (*FLAGS.values(), *UNSUPPORTED.values()) for flag in flags])
+FLAG = st.sampled_from([f"--{flag}=" for flags in (*FLAGS.values(), ("mount", "link")) for flag in flags])
 VALUES = st.lists(st.one_of(st.sampled_from(WORDS), FLAG, st.text(max_size=4)), max_size=6).map(" ".join)
 LINES = st.builds(
     lambda before, name, between, value, end: before + name + between + value + end,
