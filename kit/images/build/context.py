@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from kit.images.build.errors import BadDockerfile
 from kit.images.build.ignore import Ignore
-from kit.images.build.pattern import compiled, has_wildcard, unescaped
+from kit.images.build.pattern import expression, has_wildcard, unescaped
 from kit.images.build.tree import Tree
 from kit.images.directory import entry_of
 from kit.images.entry import Entry
@@ -88,7 +89,7 @@ class Context(Tree):
         found = [""]
         for part in path.split("/"):
             try:
-                pattern = compiled(part)
+                pattern = re.compile(expression(part), re.DOTALL)
             except ValueError as error:
                 raise BadDockerfile(f"no pattern: {error}", where) from None
             found = [
@@ -110,35 +111,34 @@ class Context(Tree):
         real = self.real(name)
         if real is None:
             return None
-        ignored, matches = self.ignore.match_all(real)
         path = f"{self.path}/{real}"
         top = self._entry(posixpath.basename(name) or "context", path, os.lstat(path), {})
         if top is None:
             return None
-        below = tuple(self._below(real, matches, alone)) if top.kind == "directory" else ()
-        return None if ignored and not below else Source(top, below)
+        below = tuple(self._below(real, alone)) if top.kind == "directory" else ()
+        return None if self.ignore.ignores(real) and not below else Source(top, below)
 
-    def _below(self, real: str, matches: tuple[bool, ...], alone: bool) -> Iterator[Entry]:
+    def _below(self, top: str, alone: bool) -> Iterator[Entry]:
         """All in a directory that counts, and an excluded directory where something in it does."""
         seen: dict[tuple[int, int], str] = {}
         shown: set[str] = set()
-        waiting: list[tuple[str, str, tuple[bool, ...], tuple[Entry, ...]]] = [(real, "", matches, ())]
+        waiting: list[tuple[str, tuple[Entry, ...]]] = [("", ())]
         while waiting:
-            directory, prefix, above, hidden = waiting.pop()
-            with os.scandir(f"{self.path}/{directory}") as found:
+            directory, hidden = waiting.pop()
+            with os.scandir(f"{self.path}/{posixpath.join(top, directory)}") as found:
                 ones = sorted(found, key=attrgetter("name"))
             for one in ones:
-                path = posixpath.join(directory, one.name)
-                ignored, matched = self.ignore.match(path, above)
+                name = posixpath.join(directory, one.name)
+                ignored = self.ignore.ignores(posixpath.join(top, name))
                 is_directory = one.is_dir(follow_symlinks=False)
                 if ignored and not (is_directory and self.ignore.has_exceptions):
                     continue
                 status = one.stat(follow_symlinks=False)
-                entry = self._entry(prefix + one.name, one.path, status, seen if alone else {})
+                entry = self._entry(name, one.path, status, seen if alone else {})
                 if entry is None:
                     continue
                 if is_directory:
-                    waiting.append((path, f"{entry.name}/", matched, (*hidden, entry) if ignored else ()))
+                    waiting.append((name, (*hidden, entry) if ignored else ()))
                 if not ignored:
                     yield from (e for e in hidden if e.name not in shown)
                     shown.update(e.name for e in hidden)

@@ -7,7 +7,7 @@ of this: RUN, CMD, ENTRYPOINT, SHELL and HEALTHCHECK stay as they are written.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from kit.images.build.errors import BadDockerfile
 
@@ -64,27 +64,26 @@ class _Expansion:
         return char
 
     def until(self, end: str) -> str:
-        """What comes before ``end``, which is passed over; "" is the end of the text."""
-        special: dict[str, Callable[[], str]] = {
-            "'": self.single_quoted,
-            '"': self.double_quoted,
-            "$": self.variable,
-            self.escape: self.next,
-        }
-        done: list[str] = []
-        size = 0
+        """What comes before ``end``, which is passed over: a double quote, a brace, or "" for all."""
+        done, quoted = "", end == '"'
         while (char := self.next()) != end:
             if not char:
-                raise self.refuse("'${' without its '}'")
-            done.append(special[char]() if char in special else char)
-            size += len(done[-1])
-            if size > LONGEST:
-                raise BadDockerfile(
-                    f"more than {LONGEST} bytes when the variables are replaced",
-                    self.where,
-                    "The kernel passes no longer argument to a program (execve(2)).",
-                )
-        return "".join(done)
+                opened = "a double quote" if quoted else "'${'"
+                raise self.refuse(f"{opened} without its other one")
+            if char == "$":
+                char = self.variable()
+            elif char == self.escape:
+                if not quoted or self.text[self.at : self.at + 1] in ('"', "$", self.escape):
+                    char = self.next()
+            elif char == '"' and not quoted:
+                char = self.until('"')
+            elif char == "'" and not quoted:
+                char = self.single_quoted()
+            done += char
+            if len(done) > LONGEST:
+                what = f"more than {LONGEST} bytes when the variables are replaced"
+                raise BadDockerfile(what, self.where, "The kernel passes no longer argument (execve(2)).")
+        return done
 
     def single_quoted(self) -> str:
         end = self.text.find("'", self.at)
@@ -93,44 +92,24 @@ class _Expansion:
         start, self.at = self.at, end + 1
         return self.text[start:end]
 
-    def double_quoted(self) -> str:
-        done = ""
-        while (char := self.next()) != '"':
-            if not char:
-                raise self.refuse("a double quote without its other one")
-            if char == "$":
-                char = self.variable()
-            elif char == self.escape and self.text[self.at : self.at + 1] in ('"', "$", self.escape):
-                char = self.next()
-            done += char
-            if len(done) > LONGEST:
-                break  # until() refuses it
-        return done
-
-    def name(self) -> str:
-        found = _NAME.match(self.text, self.at)
-        self.at = found.end() if found else self.at
-        return found[0] if found else ""
-
     def variable(self) -> str:
         """The value of what follows a ``$``."""
-        if self.text[self.at : self.at + 1] != "{":
-            name = self.name()
-            return self.variables.get(name, "") if name else "$"
-        self.at += 1
-        name = self.name()
-        if not name:
-            raise self.refuse("'${' without the name of a variable")
-        value, form = self.variables.get(name), self.next()
+        brace = self.text[self.at : self.at + 1] == "{"
+        found = _NAME.match(self.text, self.at + brace)
+        if not found:
+            if brace:
+                raise self.refuse("'${' without the name of a variable")
+            return "$"
+        self.at, name = found.end(), found[0]
+        value = self.variables.get(name)
+        form = self.next() if brace else "}"
         if form == "}":
             return value or ""
         if form == ":":
             value, form = value or None, form + self.next()
         if form[-1:] not in ("-", "+"):
-            raise self.refuse(
-                f"'${{{name}{form}' begins a form that the kit does not have" if form else "'${' without '}'",
-                "There are ${NAME}, ${NAME:-word} and ${NAME:+word}.",
-            )
+            what = f"'${{{name}{form}' begins a form that the kit does not have"
+            raise self.refuse(what, "There are ${NAME}, ${NAME:-word} and ${NAME:+word}.")
         self.depth += 1
         if self.depth > DEPTH:
             raise self.refuse(f"more than {DEPTH} variables within variables")

@@ -15,8 +15,8 @@ def unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
 
 
-def compiled(pattern: str, deep: bool = False) -> re.Pattern[str]:
-    """A regular expression for whole paths.
+def expression(pattern: str, deep: bool = False) -> str:
+    """A regular expression for whole paths, with re.DOTALL.
 
     ``*`` and ``?`` do not match "/", ``[a-z]`` is a set and ``[^a-z]`` one of what is not in it, ``\\`` takes
     the next character as it is. ``deep``: "**" matches any number of directories, none included. Raises
@@ -41,7 +41,7 @@ def compiled(pattern: str, deep: bool = False) -> re.Pattern[str]:
             done, at = done + re.escape(pattern[at]), at + 1
         else:
             done += re.escape(char)
-    return re.compile(done, re.DOTALL)
+    return done
 
 
 def _set(pattern: str, at: int) -> tuple[str, int]:

@@ -254,7 +254,7 @@ INSTRUCTIONS_THAT_ARE_REFUSED = [
     ("ENV =a", "ENV =a: no name"),
     ("ENV a=1 b", "ENV b: no name, or no value"),
     ("ENV a='b", "a single quote without its other one"),
-    ("ENV a=${b", "'${' without '}'"),
+    ("ENV a=${b", "'${b' begins a form that the kit does not have"),
     ("ENV a=${b%c}", "'${b%' begins a form that the kit does not have"),
     ("LABEL a", "LABEL a: no name, or no value"),
     ("ARG =a", "ARG =a: no name"),

@@ -46,7 +46,7 @@ def test_the_escape_character_is_the_files() -> None:
 
 
 REFUSED = [
-    ("${a", "'${' without '}' in '${a'"),
+    ("${a", "'${a' begins a form that the kit does not have"),
     ("${", "'${' without the name of a variable"),
     ("${}", "'${' without the name of a variable"),
     ("${.a}", "without the name"),
@@ -56,7 +56,7 @@ REFUSED = [
     ("${a/x/y}", "'${a/' begins"),
     ("${a:x}", "'${a:x' begins"),
     ("${a:", "'${a:' begins"),
-    ("${a:-b", "'${' without its '}'"),
+    ("${a:-b", "'${' without its other one"),
     ("'a", "a single quote without its other one"),
     ('"a$a', "a double quote without its other one"),
     ("${none:-'}", "a single quote"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from kit.images.build.errors import BadDockerfile
 from kit.images.build.ignore import Ignore
-from kit.images.build.pattern import compiled, has_wildcard, unescaped
+from kit.images.build.pattern import expression, has_wildcard, unescaped
 
 PATHS = """a b.md c.txt README.md readme.md sub/a sub/b.md sub/deep/a sub/deep/b.md sub/deep/er/a
     docs/README.md docs/x.md temp tempa temp1/a somedir/temporary.txt somedir/sub/temporary.txt
@@ -59,7 +60,7 @@ ONLY_DOCKER = {
 def test_patterns() -> None:
     for text, expected in {**CASES, **ONLY_DOCKER}.items():
         ignore = Ignore.parse(text.encode())
-        assert [path for path in PATHS if ignore.match_all(path)[0]] == expected.split(), text
+        assert [path for path in PATHS if ignore.ignores(path)] == expected.split(), text
 
 
 def test_the_library_says_the_same() -> None:
@@ -72,7 +73,7 @@ def test_the_library_says_the_same() -> None:
         for path in PATHS:
             parents = ["/".join(path.split("/")[: n + 1]) for n in range(path.count("/") + 1)]
             if path != ".dockerignore" and not ignore.has_exceptions:
-                assert ignore.match_all(path)[0] == any(map(theirs.matches, parents)), (text, path)
+                assert ignore.ignores(path) == any(map(theirs.matches, parents)), (text, path)
 
 
 @pytest.mark.parametrize(
@@ -93,11 +94,11 @@ def test_patterns_that_are_refused(data: bytes, told: str) -> None:
 def test_the_dockerfiles_own_file_counts_before_the_contexts(tmp_path: Path) -> None:
     assert Ignore.read(tmp_path) == Ignore()
     (tmp_path / ".dockerignore").write_bytes(b"\xef\xbb\xbfa\r\n")
-    assert Ignore.read(tmp_path).match_all("a")[0]
+    assert Ignore.read(tmp_path).ignores("a")
     (tmp_path / "web.dockerignore").write_text("b")
     ignore = Ignore.read(tmp_path, tmp_path / "web")
-    assert [ignore.match_all(path)[0] for path in "ab"] == [False, True]
-    assert Ignore.read(tmp_path, tmp_path / "other").match_all("a")[0]
+    assert [ignore.ignores(path) for path in "ab"] == [False, True]
+    assert Ignore.read(tmp_path, tmp_path / "other").ignores("a")
     (tmp_path / ".dockerignore").write_bytes(b"a\n" * (1 << 20))
     with pytest.raises(BadDockerfile, match="bytes of patterns"):
         Ignore.read(tmp_path)
@@ -118,7 +119,7 @@ def test_names_as_go_matches_them() -> None:
         ("\\*", "*", "a"),
         ("a.b", "a.b", "axb"),
     ]:
-        match = compiled(pattern).fullmatch
+        match = re.compile(expression(pattern), re.DOTALL).fullmatch
         assert all(match(name) for name in yes.split()), pattern
         assert not any(match(name) for name in no.split()), pattern
     assert has_wildcard("a[b") and not has_wildcard("a\\[b\\*") and unescaped("a\\[b\\\\") == "a[b\\"
