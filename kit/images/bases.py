@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kit.images import elf, hello
+from kit.images.descriptor import Platform
 from kit.images.elf import NotOnHost
 from kit.images.entry import Entry
 from kit.images.host import HostFiles
@@ -27,7 +28,6 @@ _ETC = {
     "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files dns\n",
 }
 _MERGED = ("bin", "sbin", "lib", "lib64")  # links into /usr, as distributions lay it out today
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname(2)'s names, and OCI's
 _NO_PYTHON = {"test", "tests", "idlelib", "tkinter", "turtledemo", "dist-packages", "site-packages"}
 
 
@@ -48,8 +48,8 @@ def hello_world(architecture: str | None = None) -> list[Entry]:
 
     ``architecture`` is "amd64" or "arm64", by default this machine's. Raises ValueError for others.
     """
-    architecture = architecture or _ARCHITECTURES.get(platform.machine(), platform.machine())
-    return [Entry("hello", "file", 0o755, data=hello.program(architecture))]
+    program = hello.program(architecture or Platform.here().architecture)
+    return [Entry("hello", "file", 0o755, data=program)]
 
 
 def busybox() -> list[Entry]:
@@ -88,8 +88,7 @@ def from_host(paths: Iterable[str | os.PathLike[str]]) -> list[Entry]:
     if isinstance(paths, str):
         raise ValueError(f"from_host takes a list of programs: [{paths!r}]")
     files = _start()
-    for word in paths:
-        path = Path(word if "/" in (text := os.fspath(word)) else shutil.which(text) or text)
+    for path in map(place, paths):
         if path.is_dir():
             _add_needs(files, files.add_tree(path))
             continue
@@ -98,12 +97,17 @@ def from_host(paths: Iterable[str | os.PathLike[str]]) -> list[Entry]:
             first = stream.readline(256)
         if first.startswith(b"#!"):
             interpreter = os.fsdecode(first[2:]).strip()
+            what = f"is a script for {interpreter}, of which nobody can see what it loads"
             remedy = f"Name {interpreter.split(' ')[0]} and the programs that the script starts instead."
-            raise NotOnHost(
-                f"is a script for {interpreter}, of which nobody can see what it loads", path, remedy
-            )
+            raise NotOnHost(what, path, remedy)
         _add_needs(files, [real])
     return files.entries()
+
+
+def place(program: str | os.PathLike[str]) -> Path:
+    """Where a program is, as a shell finds it; a name that is nowhere stays as it is."""
+    text = os.fspath(program)
+    return Path(text if "/" in text else shutil.which(text) or text)
 
 
 def _add_needs(files: HostFiles, programs: Iterable[Path]) -> None:
@@ -150,8 +154,6 @@ def _fits(compiled: Path) -> bool:
         status, header = source.stat(), compiled.read_bytes()[:16]
     except (ValueError, OSError):
         return False
-    flags_time_size = bytes(4) + b"".join(
-        (number & 0xFFFFFFFF).to_bytes(4, "little") for number in (int(status.st_mtime), status.st_size)
-    )
     plain = str(compiled) == importlib.util.cache_from_source(str(source), optimization="")
-    return plain and header == importlib.util.MAGIC_NUMBER + flags_time_size
+    time_and_size = struct.pack("<II", int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
+    return plain and header == importlib.util.MAGIC_NUMBER + bytes(4) + time_and_size

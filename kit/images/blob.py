@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from kit.images.compression import CHUNK
 from kit.images.descriptor import Descriptor
-from kit.images.errors import BlobCorrupt, ImageError
+from kit.images.errors import AGAIN, BlobCorrupt, ImageError
 from kit.linux.errors import KernelError
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ class Writer:
         digest = f"sha256:{self._hash.hexdigest()}"
         if expected is not None and (expected.digest, expected.size) != (digest, self.size):
             what = f"{self.size:,} bytes of the digest {digest} arrived"
-            wanted = f"{expected.digest} of {expected.size:,} bytes"
-            raise BlobCorrupt(f"{what} for {wanted}", remedy="Fetch it again from where it came.")
+            raise BlobCorrupt(f"{what} for {expected.size:,} of {expected.digest}", remedy=AGAIN)
         with as_kernel_error("keep the blob", self._path):
             keep(self._fd, self._path, self._blobs / digest.removeprefix("sha256:"))
         return digest, self.size
@@ -139,8 +138,7 @@ class _Verified(io.RawIOBase):
         self._left -= count
         wrong = self._left < 0 or (count == 0 and self._left > 0)
         if wrong or (self._left == 0 and f"sha256:{self._hash.hexdigest()}" != self._digest):
-            again = "Load, pull or build the image again."
-            raise BlobCorrupt(f"the blob {self._digest} has been damaged", self._file.name, again)
+            raise BlobCorrupt(f"the blob {self._digest} has been damaged", self._file.name, AGAIN)
         return count
 
     def close(self) -> None:

@@ -33,7 +33,10 @@ MANIFESTS = {OCI_MANIFEST, DOCKER_MANIFEST}
 CONFIGS = {OCI_CONFIG, DOCKER_CONFIG}
 
 #: Each type that a layer may have -> OCI's name for it.
-LAYERS = {one: one for one in (OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD)} | {
+LAYERS = {
+    OCI_LAYER: OCI_LAYER,
+    OCI_LAYER_GZIP: OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD: OCI_LAYER_ZSTD,
     DOCKER_LAYER: OCI_LAYER,
     DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
     DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
@@ -91,8 +94,8 @@ class Platform:
 
     def to_json(self) -> dict[str, str]:
         """As the specification has it; an empty variant is left out."""
-        named = {"os": self.os, "architecture": self.architecture, "variant": self.variant}
-        return {key: value for key, value in named.items() if value or key != "variant"}
+        named = {"os": self.os, "architecture": self.architecture}
+        return named | ({"variant": self.variant} if self.variant else {})
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
@@ -129,10 +132,9 @@ class Descriptor:
             raise BadDescriptor(f"a descriptor must be an object, not a {type(document).__name__}")
         if missing := [key for key in ("mediaType", "digest", "size") if key not in document]:
             raise BadDescriptor(f"a descriptor without {', '.join(missing)}")
-        media_type, digest, size = document["mediaType"], document["digest"], document["size"]
-        platform = document.get("platform")
+        annotations, platform = document.get("annotations") or {}, document.get("platform")
         known = None if platform is None else Platform.from_json(platform)
-        return cls(media_type, digest, size, document.get("annotations") or {}, known)
+        return cls(document["mediaType"], document["digest"], document["size"], annotations, known)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of descriptor.md; empty annotations and an absent platform are left out."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kit.images.errors import BadManifest
+from kit.images.descriptor import Descriptor
+from kit.images.errors import AGAIN, BadManifest
 
 #: The longest manifest, index or configuration, in bytes: what registries accept, by the distribution-spec.
 LIMIT = 4 * 1024 * 1024
@@ -31,8 +32,7 @@ def parse_any(data: bytes, where: object) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        remedy = "It was damaged or is something else: fetch it anew."
-        raise BadManifest(f"no readable JSON: {error}", where, remedy) from None
+        raise BadManifest(f"no readable JSON: {error}", where, AGAIN) from None
 
 
 def check_size(size: int, where: object) -> None:
@@ -58,3 +58,16 @@ def objects(document: Document, key: str, where: object) -> list[Document]:
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise BadManifest(f"{key!r} must be a list of objects", where)
     return value
+
+
+def descriptor(document: Any, where: object) -> Descriptor:
+    """The descriptor in a document; raises :class:`BadManifest`, which says in which."""
+    try:
+        return Descriptor.from_json(document)
+    except ValueError as error:
+        raise BadManifest(str(error), where) from None
+
+
+def descriptors(document: Document, key: str, where: object) -> list[Descriptor]:
+    """Those in the list under ``key``; raises :class:`BadManifest` where one is malformed."""
+    return [descriptor(one, where) for one in objects(document, key, where)]

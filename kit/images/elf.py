@@ -11,8 +11,8 @@ import re
 import struct
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kit.images.errors import ImageError
 
@@ -26,8 +26,7 @@ class NotOnHost(ImageError, LookupError):
     """This machine lacks what an image shall hold, or it is of a kind that no image can be made from."""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """``interpreter`` is the path of the loader that the kernel starts, None for a static program or a
     library; ``dynamic`` says whether there are libraries to ask the loader for.
     """
@@ -36,8 +35,7 @@ class Header:
     dynamic: bool
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """``files``: the loader and the libraries, by path. ``cache``: whether the loader finds one of them only
     through /etc/ld.so.cache.
     """
@@ -60,14 +58,14 @@ def header(path: str | os.PathLike[str]) -> Header | None:
             file.seek(offset)
             table = file.read(size * count)
             kinds = {struct.unpack_from("=I", table, size * n)[0]: size * n for n in range(count)}
-            if _PT_INTERP not in kinds:
-                return Header(None, _PT_DYNAMIC in kinds)
-            where, length = struct.unpack_from("=Q16xQ", table, kinds[_PT_INTERP] + 8)
-            file.seek(where)
-            name = file.read(min(length, _PATH_MAX))
+            name = None
+            if _PT_INTERP in kinds:
+                where, length = struct.unpack_from("=Q16xQ", table, kinds[_PT_INTERP] + 8)
+                file.seek(where)
+                name = os.fsdecode(file.read(min(length, _PATH_MAX)).rstrip(b"\0"))
         except (struct.error, OSError, ValueError, OverflowError):
             raise NotOnHost("an ELF file whose header points past its end", path) from None
-    return Header(os.fsdecode(name.rstrip(b"\0")), _PT_DYNAMIC in kinds)
+    return Header(name, _PT_DYNAMIC in kinds)
 
 
 def needs(path: str | os.PathLike[str]) -> Needs:

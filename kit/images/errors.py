@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AGAIN = "Load, pull or build it again."  # the remedy for what was damaged, wherever it came from
+AGAIN = "Get it again from where it came."  # the remedy for what was damaged
 
 
 class ImageError(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from kit.images.descriptor import Platform
-from kit.images.errors import BadReference, ImageError, UnknownImage
+from kit.images.errors import BadReference, ImageError
 from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.store import Store
@@ -23,20 +23,21 @@ def find(store: Store, text: str, platform: Platform | None = None) -> tuple[str
     Raises :class:`UnknownImage`, :class:`BadReference` (no name, or the beginning of several ids), and as
     :meth:`Image.of`.
     """
-    if (tag := store.tags().get(text)) is not None:  # as it stands, such as other tools' names in a layout
-        return text, Image.of(store, tag, platform)
+    tags = store.tags()
+    if text in tags:  # as it stands, such as other tools' names in a layout
+        return text, Image.of(store, tags[text], platform)
     is_id = _ID.fullmatch(text)
     if is_id and (is_id[1] or len(text) == 64):
         return _by_id(store, f"sha256:{is_id[2]}", text, platform)
     reference = Reference.parse(text)
-    try:
-        return str(reference), Image.of(store, store.resolve(str(reference)), platform)
-    except UnknownImage:
-        if reference.digest:
-            return _by_id(store, reference.digest, text, platform, reference)
-        if not is_id:
-            raise
-    return _by_id(store, f"sha256:{text}", text, platform)
+    if (name := str(reference)) in tags:
+        return name, Image.of(store, tags[name], platform)
+    if reference.digest:
+        within = f"{reference.registry}/{reference.repository}:"
+        return _by_id(store, reference.digest, text, platform, within)
+    if is_id:
+        return _by_id(store, f"sha256:{text}", text, platform)
+    raise store.unknown(name)
 
 
 def names(store: Store, image: Image) -> list[str]:
@@ -51,31 +52,25 @@ def images(store: Store, platform: Platform | None = None) -> list[tuple[str, Im
         try:
             image = Image.of(store, descriptor, platform)
             _ = image.id
-        except ImageError:  # one that is damaged, or for other machines, must not hide the rest
+        except ImageError:  # it must not hide the rest
             continue
         found.append((name, image))
     return found
 
 
 def _by_id(
-    store: Store, beginning: str, text: str, platform: Platform | None, within: Reference | None = None
+    store: Store, beginning: str, text: str, platform: Platform | None, within: str = ""
 ) -> tuple[str, Image]:
-    """The image whose id, or manifest's or index's digest, begins so; ``within`` names its repository."""
+    """The image whose id, or manifest's or index's digest, begins so; its name begins with ``within``."""
     found: dict[str, tuple[str, Image]] = {}
     tags = store.tags()
     for name, image in images(store, platform):
-        if within and not name.startswith(f"{within.registry}/{within.repository}:"):
-            continue
         digests = (image.id, image.descriptor.digest, tags[name].digest)
-        if any(digest.startswith(beginning) for digest in digests):
+        if name.startswith(within) and any(digest.startswith(beginning) for digest in digests):
             found.setdefault(image.id, (name, image))
     if not found:
-        raise UnknownImage(
-            f"the store {store.directory} has no image {text!r}", remedy="kit images lists what there is."
-        )
+        raise store.unknown(text)
     if len(found) > 1:
-        these = ", ".join(
-            f"{Reference.parse(name).familiar()} ({image.id[7:19]})" for name, image in found.values()
-        )
+        these = ", ".join(f"{name} ({image_id[7:19]})" for image_id, (name, _) in found.items())
         raise BadReference(f"{text!r} begins the ids of {len(found)} images", these, "Type more digits.")
     return next(iter(found.values()))

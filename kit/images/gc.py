@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from kit.images import documents
 from kit.images.descriptor import INDEXES, MANIFESTS, Descriptor
 from kit.images.errors import StoreBusy
-from kit.images.image import descriptor_of, parts
 from kit.images.store import Store
 
 
@@ -23,13 +23,8 @@ class Collected:
     size: int
 
 
-def collect(
-    store: Store,
-    in_use: Iterable[Descriptor] = (),
-    dry_run: bool = False,
-    among: Collection[str] | None = None,
-) -> Collected:
-    """Remove every blob that neither a name nor one of ``in_use`` leads to, and what killed writers left.
+def collect(store: Store, dry_run: bool = False, among: Collection[str] | None = None) -> Collected:
+    """Remove every blob that no name leads to, and what killed writers left.
 
     ``among`` are the digests to look at, by default all. Raises :class:`StoreBusy`, and removes nothing,
     while a program holds :meth:`Store.writing` (other tools than the kit hold nothing: don't collect while
@@ -38,7 +33,8 @@ def collect(
     """
     try:
         with store.collecting():
-            live = reachable(store, [*in_use, *named(store)])
+            named = [documents.descriptor(entry, store.directory) for entry in store.entries()]
+            live = reachable(store, named)
             blobs = {f"sha256:{file.name}": file for file in sorted(store.blobs.iterdir())}
             garbage = [one for one in blobs if one not in live and (among is None or one in among)]
             files = [blobs[digest] for digest in garbage]
@@ -51,11 +47,6 @@ def collect(
         remedy = "Collect again when its pull or build has ended."
         raise StoreBusy("a program is writing images", store.directory, remedy) from None
     return Collected(tuple(garbage), size)
-
-
-def named(store: Store) -> list[Descriptor]:
-    """What index.json lists; raises :class:`BadManifest`."""
-    return [descriptor_of(entry, store.directory) for entry in store.entries()]
 
 
 def reachable(store: Store, starts: Iterable[Descriptor]) -> set[str]:
@@ -73,7 +64,7 @@ def reachable(store: Store, starts: Iterable[Descriptor]) -> set[str]:
         if found.media_type in INDEXES | MANIFESTS:
             document = store.document(found)
             for key in ("manifests", "layers"):
-                waiting += parts(document, key, found.digest)
+                waiting += documents.descriptors(document, key, found.digest)
             if "config" in document:
-                waiting.append(descriptor_of(document["config"], found.digest))
+                waiting.append(documents.descriptor(document["config"], found.digest))
     return live

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from kit.images.elf import NotOnHost
 from kit.images.entry import Entry
@@ -29,12 +29,12 @@ class HostFiles:
 
         Raises :class:`NotOnHost` where there is none, or a loop of links, a device, fifo or socket.
         """
-        steps = list(reversed(Path(path).absolute().parts[1:]))
+        steps = list(reversed(Path(path).absolute().parts))
         here, links = Path("/"), 0
         while steps:
             step = steps.pop()
-            if step == "..":
-                here = here.parent
+            if step == ".." or step.startswith("/"):
+                here = here.parent if step == ".." else Path("/")
                 continue
             here /= step
             try:
@@ -50,10 +50,7 @@ class HostFiles:
             target = os.readlink(here)
             self.put(Entry(str(here)[1:], "symlink", 0o777, target=target))
             here = here.parent
-            parts = PurePosixPath(target).parts
-            if target.startswith("/"):
-                here, parts = Path("/"), parts[1:]
-            steps += reversed(parts)
+            steps += reversed(Path(target).parts)  # the first is "/" where it is absolute
         return here
 
     def add_tree(

@@ -23,24 +23,11 @@ from kit.images.descriptor import (
     digest_of,
 )
 from kit.images.documents import Document
-from kit.images.errors import BadManifest, BlobMissing, NoSuchPlatform
+from kit.images.errors import AGAIN, BadManifest, BlobMissing, NoSuchPlatform
 from kit.images.store import Store
 
 _DEPTH = 4  # indexes within indexes: tools write one, the specification allows more
-_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
-
-
-def parts(document: Document, key: str, where: object) -> list[Descriptor]:
-    """The descriptors in the list under ``key``; raises :class:`BadManifest` where one is malformed."""
-    return [descriptor_of(one, where) for one in documents.objects(document, key, where)]
-
-
-def descriptor_of(document: Any, where: object) -> Descriptor:
-    """The descriptor in a document; raises :class:`BadManifest`, which says in which."""
-    try:
-        return Descriptor.from_json(document)
-    except ValueError as error:
-        raise BadManifest(str(error), where) from None
+_OTHER = 4  # how far from the wanted platform one is that can't do
 
 
 def choose(index: Document, platform: Platform | None = None, where: object = "index") -> Descriptor:
@@ -50,31 +37,34 @@ def choose(index: Document, platform: Platform | None = None, where: object = "i
     index. Raises :class:`NoSuchPlatform` with what there is, :class:`BadManifest`.
     """
     wanted = platform or Platform.here()
-    entries = [one for one in parts(index, "manifests", where) if one.media_type in MANIFESTS | INDEXES]
-    fit = [one for one in entries if _fits(one.platform, wanted)]
-    if not fit:
+    entries = [
+        one
+        for one in documents.descriptors(index, "manifests", where)
+        if one.media_type in MANIFESTS | INDEXES
+    ]
+    best = min(entries, key=lambda one: _distance(one.platform, wanted), default=None)
+    if best is None or _distance(best.platform, wanted) == _OTHER:
         there = ", ".join(sorted({str(one.platform) for one in entries if one.platform}))
         raise NoSuchPlatform(f"no image for {wanted}", where, f"There is one for: {there or 'none'}.")
-    return min(fit, key=lambda one: _distance(one.platform, wanted))
+    return best
 
 
-def _fits(platform: Platform | None, wanted: Platform) -> bool:
+def _distance(platform: Platform | None, wanted: Platform) -> int:
     if platform is None:  # the index does not say
-        return True
-    same = (platform.os, platform.architecture) == (wanted.os, wanted.architecture)
-    return same and (not wanted.variant or _variant(platform) in ("", _variant(wanted)))
+        return 3
+    if (platform.os, platform.architecture) != (wanted.os, wanted.architecture):
+        return _OTHER
+    if _variant(platform) == _variant(wanted):
+        return 0
+    if not _variant(platform):
+        return 1
+    return _OTHER if wanted.variant else 2
 
 
 def _variant(platform: Platform) -> str:
     """The variant, without the one that is meant anyway."""
     usual = {"arm64": "v8", "amd64": "v1"}.get(platform.architecture)
     return "" if platform.variant == usual else platform.variant
-
-
-def _distance(platform: Platform | None, wanted: Platform) -> int:
-    if platform is None:
-        return 3
-    return 0 if _variant(platform) == _variant(wanted) else 1 if not _variant(platform) else 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,38 +98,28 @@ class Image:
                 return cls(store, descriptor)
             digest, index = descriptor.digest, store.document(descriptor)
             if "layers" in index or "config" in index:  # two readers would see two different images
-                raise BadManifest("an index that is a manifest as well", digest, "Build the image anew.")
+                raise BadManifest("an index that is a manifest as well", digest, AGAIN)
             descriptor = choose(index, platform, digest)
-            if descriptor.digest == digest:
-                break
-        raise BadManifest(
-            f"an index that points to itself, or to indexes more than {_DEPTH} deep",
-            descriptor.digest,
-            "Build the image anew.",
-        )
+        what = f"an index that points to itself, or to indexes more than {_DEPTH} deep"
+        raise BadManifest(what, descriptor.digest, AGAIN)
 
     @cached_property
     def manifest(self) -> Document:
         """The manifest, parsed; the only schema is 2."""
         media_type, digest = self.descriptor.media_type, self.descriptor.digest
         if media_type not in MANIFESTS:
-            old = (
-                "Docker's schema 1, which has no digests of its own"
-                if _SCHEMA_1 in media_type
-                else media_type
-            )
-            raise BadManifest(f"no image manifest but {old}", digest, "Build or pull the image anew.")
+            raise BadManifest(f"no image manifest but {media_type}", digest)
         manifest = self.store.document(self.descriptor)
         if manifest.get("schemaVersion") != 2 or manifest.get("mediaType", media_type) != media_type:
             raise BadManifest(f"not what its descriptor says, {media_type} of schema 2", digest)
         if "manifests" in manifest:
-            raise BadManifest("a manifest that is an index as well", digest, "Build the image anew.")
+            raise BadManifest("a manifest that is an index as well", digest, AGAIN)
         return manifest
 
     @cached_property
     def config_descriptor(self) -> Descriptor:
         """Where the configuration is; raises :class:`BadManifest` for an artifact that is no image."""
-        found = descriptor_of(self.manifest.get("config"), self.descriptor.digest)
+        found = documents.descriptor(self.manifest.get("config"), self.descriptor.digest)
         if found.media_type not in CONFIGS:
             what = f"no image but an artifact, with a configuration of type {found.media_type}"
             raise BadManifest(what, self.descriptor.digest, "Only images can be run or unpacked.")
@@ -156,14 +136,14 @@ class Image:
     @cached_property
     def layers(self) -> list[Descriptor]:
         """The layers, lowest first; each has its diff id at the same place in :attr:`diff_ids`."""
-        found = parts(self.manifest, "layers", self.descriptor.digest)
+        found = documents.descriptors(self.manifest, "layers", self.descriptor.digest)
         for layer in found:
             if layer.media_type not in LAYERS:
                 what = f"a layer of type {layer.media_type}, which the kit does not read"
                 raise BadManifest(what, self.descriptor.digest, f"It reads {', '.join(LAYERS)}.")
         if len(found) != len(self.diff_ids):
             what = f"{len(found)} layers and {len(self.diff_ids)} diff ids"
-            raise BadManifest(what, self.descriptor.digest, "Build the image anew.")
+            raise BadManifest(what, self.descriptor.digest, AGAIN)
         return found
 
     @property
@@ -213,8 +193,8 @@ class Image:
 def diff_ids(config: Document, where: object) -> list[str]:
     """The diff ids that a configuration lists, lowest first; raises :class:`BadManifest`."""
     rootfs = config.get("rootfs")
-    found = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    if not isinstance(rootfs, dict) or rootfs.get("type") != "layers" or not isinstance(found, list):
+    found = rootfs.get("diff_ids") if isinstance(rootfs, dict) and rootfs.get("type") == "layers" else None
+    if not isinstance(found, list):
         raise BadManifest("a configuration without rootfs of the type 'layers'", where)
     try:
         return [check_digest(one) for one in found]
@@ -230,8 +210,7 @@ def write_image(store: Store, layers: Sequence[tuple[Descriptor, str]], config: 
     layer to the tag. Raises :class:`BlobMissing`, and :class:`BadManifest` where a layer or the history does
     not fit.
     """
-    for layer, diff_id in layers:
-        check_digest(diff_id)
+    for layer, _ in layers:
         if layer.media_type not in LAYERS:
             raise BadManifest(f"{layer.media_type} is no type of a layer", layer.digest)
         if not store.has(layer.digest):
@@ -240,21 +219,20 @@ def write_image(store: Store, layers: Sequence[tuple[Descriptor, str]], config: 
     made = sum(not one.get("empty_layer") for one in history)
     if history and made != len(layers):
         raise BadManifest(f"a history of {made} layers for {len(layers)}", "the configuration")
-    rootfs = {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]}
+    rootfs = {"type": "layers", "diff_ids": [check_digest(diff_id) for _, diff_id in layers]}
     whole = {**Platform.here().to_json(), **config, "rootfs": rootfs}
     with store.writing():
-        config_data = store.put(documents.encode(whole), OCI_CONFIG)
-        found = write_manifest(store, [layer for layer, _ in layers], config_data)
+        written = store.put(documents.encode(whole), OCI_CONFIG)
+        found = write_manifest(store, [layer for layer, _ in layers], written)
     return Descriptor(found.media_type, found.digest, found.size, platform=Platform.from_json(whole))
 
 
 def write_manifest(store: Store, layers: Sequence[Descriptor], config: Descriptor) -> Descriptor:
     """Write the manifest of an image whose parts are in the store, with OCI's media types."""
-    kept = [Descriptor(LAYERS[one.media_type], one.digest, one.size) for one in layers]
     manifest = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
         "config": Descriptor(OCI_CONFIG, config.digest, config.size).to_json(),
-        "layers": [one.to_json() for one in kept],
+        "layers": [Descriptor(LAYERS[one.media_type], one.digest, one.size).to_json() for one in layers],
     }
     return store.put(documents.encode(manifest), OCI_MANIFEST)

@@ -10,6 +10,7 @@ import os
 import posixpath
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +18,8 @@ from kit.images import documents
 from kit.images.blob import Writer, measure
 from kit.images.compression import CHUNK, compression_of, decompressed
 from kit.images.descriptor import OCI_CONFIG, Descriptor, check_digest
-from kit.images.errors import BadArchive, BlobCorrupt, LayerCorrupt
-from kit.images.image import descriptor_of, diff_ids, write_manifest
+from kit.images.errors import AGAIN, BadArchive, BlobCorrupt, LayerCorrupt
+from kit.images.image import diff_ids, write_manifest
 from kit.images.layer import MEDIA_TYPES
 from kit.images.reference import Reference
 from kit.images.save import CONTAINERD_NAME, check
@@ -29,7 +30,6 @@ _LIMITS = Limits(entries=100_000)  # an image has about a hundred layers at most
 _LINKS = 8  # symbolic links to follow from one name
 _BLOBS = "blobs/sha256/"
 _HOSTILE = "It was made to do harm, or by a tool with a fault: don't use it."
-_AGAIN = "Have it saved or downloaded again."
 
 
 def load(store: Store, source: Path | BinaryIO, name: str = "") -> dict[str, Descriptor]:
@@ -64,13 +64,12 @@ def load(store: Store, source: Path | BinaryIO, name: str = "") -> dict[str, Des
 
 def _named(found: list[tuple[str, Descriptor]], name: str) -> dict[str, Descriptor]:
     if name:
-        images = {descriptor.digest: descriptor for _, descriptor in found}
-        if len(images) != 1:
-            raise BadArchive(f"one name, and {len(images)} images", name, "Load them by their own names.")
+        if (count := len({descriptor.digest for _, descriptor in found})) != 1:
+            raise BadArchive(f"one name, and {count} images", name, "Load them by their own names.")
         return {str(Reference.parse(name)): found[0][1]}
     if not found or not all(own for own, _ in found):
         raise BadArchive("an image in it has no name of its own", remedy="Load it with a name.")
-    return dict(found)
+    return {str(Reference.parse(own)): descriptor for own, descriptor in found}
 
 
 class _Files:
@@ -94,10 +93,9 @@ class _Files:
                         writer.write(data)
                     self._keep(name, writer)
             elif member.kind == "symlink":  # as skopeo and older versions of Docker name a layer again
-                target = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.target))
-                if target.startswith(("/", "..")):
+                self.links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.target))
+                if self.links[name].startswith(("/", "..")):
                     raise BadArchive("a link that leads out of the archive", member.name, _HOSTILE)
-                self.links[name] = target
             elif member.kind != "directory":
                 raise BadArchive(f"a {member.kind} has no place in an archive of images", name, _HOSTILE)
 
@@ -108,9 +106,8 @@ class _Files:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
-                raise BadArchive(
-                    f"no OCI layout: {error.strerror}", path, "It has index.json and blobs/sha256."
-                ) from None
+                remedy = "It has index.json and blobs/sha256."
+                raise BadArchive(f"no OCI layout: {error.strerror}", path, remedy) from None
             with open(fd, "rb") as file, self.store.writer() as writer:
                 shutil.copyfileobj(file, writer, CHUNK)
                 self._keep(str(path.relative_to(directory)), writer)
@@ -119,7 +116,7 @@ class _Files:
         """End a blob; one whose name is a digest must have it."""
         digest, _ = writer.commit()
         if name.startswith(_BLOBS) and check_digest(f"sha256:{name.removeprefix(_BLOBS)}") != digest:
-            raise BlobCorrupt(f"it has the digest {digest}", name, _AGAIN)
+            raise BlobCorrupt(f"it has the digest {digest}", name, AGAIN)
         self.content[name] = digest
 
     def find(self, name: object) -> str:
@@ -128,36 +125,34 @@ class _Files:
         for _ in range(_LINKS):
             found = self.links.get(found, found)
         if found not in self.content:
-            raise BadArchive(f"manifest.json names {name!r:.200}, which is not in the archive", "", _AGAIN)
+            raise BadArchive(f"manifest.json names {name!r:.200}, which is not in the archive", "", AGAIN)
         return self.content[found]
 
 
 def _from_index(files: _Files) -> Iterator[tuple[str, Descriptor]]:
+    """The images of an OCI layout, each with its name, "" where it has none."""
     index = files.store.document(files.content["index.json"])
-    for entry in documents.objects(index, "manifests", "index.json"):
-        found = descriptor_of(entry, "index.json")
+    for found in documents.descriptors(index, "manifests", "index.json"):
         name = found.annotations.get(CONTAINERD_NAME) or found.annotations.get(NAME, "")
-        if ":" not in name and "/" not in name:  # a tag alone, as umoci writes it
-            name = ""
-        own = Descriptor(found.media_type, found.digest, found.size, platform=found.platform)
-        yield str(Reference.parse(name)) if name else "", own
+        is_tag = ":" not in name and "/" not in name  # alone, as umoci writes it
+        yield "" if is_tag else name, replace(found, annotations={})
 
 
 def _from_manifest_json(files: _Files) -> Iterator[tuple[str, Descriptor]]:
+    """The images that Docker's list names, for each of their names."""
     where = "manifest.json"
     images = documents.parse_any(files.store.read(files.find(where)), where)
     for entry in documents.objects({"images": images}, "images", where):
         config = files.find(entry.get("Config"))
         expected = diff_ids(files.store.document(config), where)
-        names = entry.get("Layers") or []
-        tags = entry.get("RepoTags") or []
+        names, tags = entry.get("Layers") or [], entry.get("RepoTags") or [""]
         if not isinstance(names, list) or not isinstance(tags, list) or len(names) != len(expected):
-            raise BadArchive("Layers, RepoTags and the configuration don't fit together", where, _AGAIN)
+            raise BadArchive("Layers, RepoTags and the configuration don't fit together", where, AGAIN)
         layers = [_layer(files, name, diff_id) for name, diff_id in zip(names, expected, strict=True)]
         size = files.store.path(config).stat().st_size
         image = write_manifest(files.store, layers, Descriptor(OCI_CONFIG, config, size))
-        for tag in tags or [""]:
-            yield str(Reference.parse(str(tag))) if tag else "", image
+        for tag in tags:
+            yield str(tag), image
 
 
 def _layer(files: _Files, name: object, diff_id: str) -> Descriptor:
@@ -167,5 +162,5 @@ def _layer(files: _Files, name: object, diff_id: str) -> Descriptor:
         compression = compression_of(file.peek(4))
         found, _ = measure(decompressed(file))
     if found != diff_id:
-        raise LayerCorrupt(f"its diff id is {found}, and should be {diff_id}", name, _AGAIN)
+        raise LayerCorrupt(f"its diff id is {found}, and should be {diff_id}", name, AGAIN)
     return Descriptor(MEDIA_TYPES[compression], digest, file.size)

@@ -12,15 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.images import gc
-from kit.images.errors import (
-    BadManifest,
-    BadReference,
-    BlobCorrupt,
-    BlobMissing,
-    ImageError,
-    NoSuchPlatform,
-    StoreBusy,
-)
+from kit.images.errors import BadReference, ImageError, StoreBusy, UnknownImage
 from kit.images.find import find, images, names
 from kit.images.reference import Reference
 from kit.images.snapshots import Snapshots
@@ -39,14 +31,6 @@ class Pruned:
     size: int = 0
 
 
-def prune(store: Store, dry_run: bool = False) -> Pruned:
-    """Remove blobs and snapshots that belong to no named image, and what the build cache knows of them.
-
-    Raises :class:`StoreBusy` while a program writes, and as :func:`kit.images.gc.collect`.
-    """
-    return _prune(store, None, None, dry_run)
-
-
 def untag(store: Store, text: str, force: bool = False) -> tuple[list[str], Pruned]:
     """Take away a name, or with an image's id all its names; and what of the image nobody else needs.
 
@@ -58,7 +42,9 @@ def untag(store: Store, text: str, force: bool = False) -> tuple[list[str], Prun
         name, image = find(store, text)
         going = [name] if _is_name(text, name) else names(store, image)
         parts, chain = gc.reachable(store, map(store.resolve, going)), image.chain_ids()
-    except (BadManifest, BlobCorrupt, BlobMissing, NoSuchPlatform):  # its name can still go
+    except (UnknownImage, BadReference):
+        raise
+    except ImageError:  # it is damaged, or for other machines; its name can still go
         name = str(Reference.parse(text))
         store.untag(name)
         return [name], Pruned()
@@ -68,7 +54,7 @@ def untag(store: Store, text: str, force: bool = False) -> tuple[list[str], Prun
     for one in going:
         store.untag(one)
     try:
-        return going, _prune(store, parts, chain, False)
+        return going, prune(store, blobs=parts, chain=chain)
     except StoreBusy:
         return going, Pruned()
 
@@ -80,16 +66,24 @@ def _is_name(text: str, name: str) -> bool:
         return False
 
 
-def _prune(store: Store, blobs: Collection[str] | None, chain: list[str] | None, dry_run: bool) -> Pruned:
-    """Remove what is unused; only among these blobs and this chain where they are given."""
-    collected = gc.collect(store, dry_run=dry_run, among=blobs)
+def prune(
+    store: Store,
+    dry_run: bool = False,
+    blobs: Collection[str] | None = None,
+    chain: Collection[str] | None = None,
+) -> Pruned:
+    """Remove blobs and snapshots that belong to no named image, and what the build cache knows of them.
+
+    Where ``blobs`` (digests) and ``chain`` (ids of snapshots) are given, only among these. Raises
+    :class:`StoreBusy` while a program writes, and as :func:`kit.images.gc.collect`.
+    """
+    collected = gc.collect(store, dry_run, blobs)
     needed = {chain_id for _, image in images(store) for chain_id in image.chain_ids()}
     snapshots = Snapshots(store)
     unused = snapshots.remove_unused(needed, chain, dry_run=True)
-    sizes = {chain_id: _bytes(snapshots, chain_id) for chain_id in unused}
+    size = collected.size + sum(_bytes(snapshots.path(chain_id)) for chain_id in unused)
     if not dry_run:
         unused = snapshots.remove_unused(needed, chain)
-    size = collected.size + sum(sizes.get(chain_id, 0) for chain_id in unused)
     cache = store.directory / "cache"
     known = sorted(cache.iterdir()) if cache.is_dir() else []
     stale = [file for file in known if _is_stale(store, file, collected.digests)]
@@ -109,10 +103,10 @@ def _is_stale(store: Store, file: Path, gone: Collection[str]) -> bool:
         return True
 
 
-def _bytes(snapshots: Snapshots, chain_id: str) -> int:
-    """What a snapshot takes up on the disk."""
+def _bytes(top: Path) -> int:
+    """What a directory takes up on the disk."""
     return sum(
         os.lstat(os.path.join(directory, name)).st_blocks * 512
-        for directory, _, files in os.walk(snapshots.path(chain_id))
+        for directory, _, files in os.walk(top)
         for name in files
     )

@@ -46,14 +46,12 @@ class Reference:
                 check_digest(digest)
             except BadDescriptor as error:
                 raise BadReference(f"after @: {error.what}", text, error.remedy) from None
-        head, _, last = name.rpartition("/")
+        path, slash, last = name.rpartition("/")
         last, colon, tag = last.partition(":")
         if colon and not _TAG.fullmatch(tag):
-            remedy = (
-                "It has up to 128 letters, digits, '_', '.' and '-', and begins with none of the last two."
-            )
+            remedy = "It has up to 128 letters, digits, '_', '.' and '-', the last two not at its beginning."
             raise BadReference(f"the tag {tag!r:.150} is not possible", text, remedy)
-        registry, repository = _split(f"{head}/{last}" if "/" in name else last, text)
+        registry, repository = _split(path + slash + last, text)
         return cls(registry, repository, tag or ("" if digest else "latest"), digest)
 
     def familiar(self) -> str:

@@ -17,12 +17,12 @@ from kit.images import documents
 from kit.images.blob import measure
 from kit.images.compression import CHUNK, decompressed
 from kit.images.descriptor import OCI_INDEX, Descriptor
-from kit.images.errors import LayerCorrupt, NoSuchPlatform
+from kit.images.errors import AGAIN, LayerCorrupt, NoSuchPlatform
 from kit.images.find import find
 from kit.images.gc import reachable
 from kit.images.image import Image
 from kit.images.reference import Reference
-from kit.images.store import NAME, Store
+from kit.images.store import LAYOUT, NAME, Store
 
 CONTAINERD_NAME = "io.containerd.image.name"  # under this key Docker, from version 25 on, keeps the name
 Layout = Literal["docker", "docker-old", "oci"]
@@ -105,15 +105,15 @@ def _add_document(archive: tarfile.TarFile, name: str, document: object) -> None
     _add(archive, name, io.BytesIO(data), len(data))
 
 
-def _hex(digest: str) -> str:
-    return digest.removeprefix("sha256:")
+def _blob(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
 
 def _add_layout(archive: tarfile.TarFile, store: Store, whole: dict[str, Descriptor]) -> None:
-    _add_document(archive, "oci-layout", {"imageLayoutVersion": "1.0.0"})
+    _add_document(archive, "oci-layout", LAYOUT)
     for digest in sorted(reachable(store, whole.values())):
         with store.open(digest) as file:
-            _add(archive, f"blobs/sha256/{_hex(digest)}", file, file.size)
+            _add(archive, _blob(digest), file, file.size)
     entries = [
         {**descriptor.to_json(), "annotations": {NAME: name, CONTAINERD_NAME: name}}
         for name, descriptor in whole.items()
@@ -124,28 +124,30 @@ def _add_layout(archive: tarfile.TarFile, store: Store, whole: dict[str, Descrip
 def _add_old(archive: tarfile.TarFile, images: Iterable[Image]) -> None:
     """The layout before version 25: a directory for each layer, and the configurations beside them."""
     there: set[str] = set()
-    for image in {image.id: image for image in images}.values():
+    for image in images:
         config, layers = _files(image, "docker-old")
-        with image.store.open(image.config_descriptor) as file:
-            _add(archive, config, file, file.size)
+        if config not in there:
+            with image.store.open(image.config_descriptor) as file:
+                _add(archive, config, file, file.size)
         for name, layer, diff_id in zip(layers, image.layers, image.diff_ids, strict=True):
             if name in there:
                 continue
-            there.add(name)
             with image.store.open(layer) as file:
                 found, size = measure(decompressed(file))
             if found != diff_id:
                 what = f"the layer {layer.digest} has the diff id {found}, and should have {diff_id}"
-                raise LayerCorrupt(what, remedy="Load, pull or build the image again.")
+                raise LayerCorrupt(what, remedy=AGAIN)
             with image.store.open(layer) as file:
                 _add(archive, name, decompressed(file), size)
+        there |= {config, *layers}
 
 
 def _files(image: Image, layout: Layout) -> tuple[str, list[str]]:
     """What manifest.json calls the configuration and the layers."""
-    if layout == "docker-old":
-        return f"{_hex(image.id)}.json", [f"{_hex(chain_id)}/layer.tar" for chain_id in image.chain_ids()]
-    return f"blobs/sha256/{_hex(image.id)}", [f"blobs/sha256/{_hex(one.digest)}" for one in image.layers]
+    if layout == "docker":
+        return _blob(image.id), [_blob(layer.digest) for layer in image.layers]
+    config, *layers = (one.removeprefix("sha256:") for one in (image.id, *image.chain_ids()))
+    return f"{config}.json", [f"{layer}/layer.tar" for layer in layers]
 
 
 def _add_manifest_json(archive: tarfile.TarFile, images: dict[str, Image], layout: Layout) -> None:

@@ -8,20 +8,18 @@ The same machine gives the same digests each time: the images say of themselves 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from kit import owner
 from kit.images import bases, documents
-from kit.images.commit import put_layer, timestamp
+from kit.images.commit import Draft, put_layer, timestamp
 from kit.images.entry import Entry
 from kit.images.errors import BlobMissing, ImageError, UnknownImage
-from kit.images.image import Image, write_image
+from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.store import Store
 
@@ -29,23 +27,21 @@ CREATED = "2026-01-01T00:00:00Z"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LABEL = "org.opencontainers.image."
 
-
-@dataclass(frozen=True)
-class _Base:
-    """What a base image is made of: layers, lowest first, each with the line that made it."""
-
-    description: str
-    layers: Sequence[tuple[str, Callable[[], list[Entry]]]]
-    command: str
-    environment: Sequence[str] = (PATH,)
-
-
+_Layers = Sequence[tuple[str, Callable[[], list[Entry]]]]  # lowest first, each with the line that makes it
 _BUSYBOX = ("ADD busybox.tar /", bases.busybox)
 _PYTHON = (f"ADD python-{sys.version_info[0]}.{sys.version_info[1]}.tar /", bases.python)
-_BASES = {
-    "hello-world": _Base("Greets and ends", [("COPY hello /", bases.hello_world)], "/hello", ()),
-    "busybox": _Base("A shell and the usual programs, in one file", [_BUSYBOX], "sh"),
-    "python": _Base("Python with its standard library, and a shell", [_BUSYBOX, _PYTHON], "python3"),
+_BASES: dict[str, tuple[str, _Layers, dict[str, Any]]] = {
+    "hello-world": ("Greets and ends", [("COPY hello /", bases.hello_world)], {"Cmd": ["/hello"]}),
+    "busybox": (
+        "A shell and the usual programs, in one file",
+        [_BUSYBOX],
+        {"Cmd": ["sh"], "Env": [PATH]},
+    ),
+    "python": (
+        "Python with its standard library, and a shell",
+        [_BUSYBOX, _PYTHON],
+        {"Cmd": ["python3"], "Env": [PATH]},
+    ),
 }
 BASES = tuple(_BASES)
 
@@ -59,7 +55,7 @@ def seed(store: Store, names: Iterable[str] = BASES) -> dict[str, Image]:
     names = [names] if isinstance(names, str) else list(names)
     if unknown := [name for name in names if name not in _BASES]:
         raise UnknownImage(f"{unknown[0]!r} is no base image", remedy=f"There are {', '.join(BASES)}.")
-    return {name: _there(store, name) or _make(store, name, _BASES[name]) for name in names}
+    return {name: _there(store, name) or _make(store, name) for name in names}
 
 
 def _there(store: Store, name: str) -> Image | None:
@@ -71,33 +67,27 @@ def _there(store: Store, name: str) -> Image | None:
     return image
 
 
-def _make(store: Store, name: str, base: _Base) -> Image:
-    config: dict[str, Any] = {
-        "Cmd": [base.command],
-        "Labels": {f"{_LABEL}title": name, f"{_LABEL}description": base.description},
-    }
-    if base.environment:
-        config["Env"] = list(base.environment)
-    return _write(store, name, [(line, entries()) for line, entries in base.layers], config, CREATED)
+def _make(store: Store, name: str) -> Image:
+    description, layers, config = _BASES[name]
+    labels = {f"{_LABEL}title": name, f"{_LABEL}description": description}
+    return _write(store, name, layers, {**config, "Labels": labels}, CREATED)
 
 
-def _write(
-    store: Store, name: str, layers: list[tuple[str, list[Entry]]], config: dict[str, Any], created: str
-) -> Image:
+def _write(store: Store, name: str, layers: _Layers, config: dict[str, Any], created: str) -> Image:
     """An image as the Dockerfile would make it that its history shows."""
-    settings = [f"ENV {one}" for one in config.get("Env", ())]
-    if config.get("Cmd"):
-        settings.append(f"CMD {documents.encode(config['Cmd']).decode()}")
-    history = [
-        *({"created": created, "created_by": line} for line, _ in layers),
-        *({"created": created, "created_by": line, "empty_layer": True} for line in settings),
-    ]
-    whole = {"created": created, "config": config, "history": history}
+    draft = Draft(store, None)
+    draft.config = config
     with store.writing():
-        written = [put_layer(store, entries) for _, entries in layers]
-        descriptor = write_image(store, written, whole)
-        store.tag(str(Reference.parse(name)), descriptor)
-    return Image.of(store, descriptor)
+        for line, entries in layers:
+            draft.add(put_layer(store, entries()), created=created, created_by=line)
+        for variable in config.get("Env", ()):
+            draft.add(None, created=created, created_by=f"ENV {variable}")
+        if config["Cmd"]:
+            command = documents.encode(config["Cmd"]).decode()
+            draft.add(None, created=created, created_by=f"CMD {command}")
+        image = draft.write()
+        store.tag(str(Reference.parse(name)), image.descriptor)
+    return image
 
 
 def from_host(store: Store, programs: Iterable[str], name: str, *, cmd: Sequence[str] | None = None) -> Image:
@@ -109,10 +99,9 @@ def from_host(store: Store, programs: Iterable[str], name: str, *, cmd: Sequence
     programs = list(programs)
     Reference.parse(name)
     entries = bases.from_host(programs)
-    places = [str(Path(word if "/" in word else shutil.which(word) or word).absolute()) for word in programs]
-    command = list(cmd) if cmd is not None else places[:1]
-    config = {"Cmd": command, "Env": [PATH]}
-    return _write(store, name, [(f"COPY {' '.join(places)} /", entries)], config, timestamp())
+    places = [str(bases.place(word).absolute()) for word in programs]
+    config = {"Cmd": places[:1] if cmd is None else list(cmd), "Env": [PATH]}
+    return _write(store, name, [(f"COPY {' '.join(places)} /", lambda: entries)], config, timestamp())
 
 
 def default_directory() -> Path:

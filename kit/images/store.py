@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from kit.images import documents
 from kit.images.blob import Reader, Writer, as_kernel_error, keep, new_file, write_all
 from kit.images.descriptor import OCI_INDEX, Descriptor, check_digest
 from kit.images.documents import Document
-from kit.images.errors import BadArchive, BadManifest, BadReference, BlobCorrupt, BlobMissing, UnknownImage
+from kit.images.errors import AGAIN, BadArchive, BadReference, BlobCorrupt, BlobMissing, UnknownImage
 
 NAME = "org.opencontainers.image.ref.name"  # annotations.md: the key under which index.json keeps a name
+LAYOUT = {"imageLayoutVersion": "1.0.0"}  # what the file oci-layout says
 _NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:@+/\[\]-]{0,511}")  # wide enough for every reference
 
 
@@ -65,9 +67,9 @@ class Store:
             if others:
                 what = "the directory holds something that is no image layout"
                 raise BadArchive(what, self.directory, "Name an empty one.")
-            self._replace(marker, documents.encode({"imageLayoutVersion": "1.0.0"}))
+            self._replace(marker, LAYOUT)
         version = documents.parse(marker.read_bytes(), marker).get("imageLayoutVersion")
-        if version != "1.0.0":
+        if version != LAYOUT["imageLayoutVersion"]:
             raise BadArchive(f"image layout {version!r} is not known, 1.0.0 is", marker)
         self.blobs.mkdir(parents=True, exist_ok=True)
         if not self._index.exists():
@@ -128,16 +130,15 @@ class Store:
         raises BlobCorrupt in place of the last bytes where the digest is not that of all of them.
         """
         digest = content if isinstance(content, str) else content.digest
-        again = "Load, pull or build the image again."
         try:
             file = self.path(digest).open("rb", buffering=0)
         except FileNotFoundError:
-            raise BlobMissing(f"the store {self.directory} has no blob {digest}", remedy=again) from None
+            raise BlobMissing(f"the store {self.directory} has no blob {digest}", remedy=AGAIN) from None
         size = os.fstat(file.fileno()).st_size
         if isinstance(content, Descriptor) and size != content.size:
             file.close()
             what = f"the blob {digest} has {size:,} bytes and should have {content.size:,}"
-            raise BlobCorrupt(what, self.path(digest), again)
+            raise BlobCorrupt(what, self.path(digest), AGAIN)
         return Reader(file, digest, size)
 
     def document(self, content: Descriptor | str) -> Document:
@@ -153,8 +154,10 @@ class Store:
 
     # Names
 
-    def _replace(self, file: Path, data: bytes) -> None:
+    def _replace(self, file: Path, document: Document) -> None:
         """Give ``file`` new content, all of it or, after a power cut, none."""
+        data = documents.encode(document)
+        documents.check_size(len(data), file)
         with as_kernel_error("write", file), new_file(self.unfinished) as (fd, temporary):
             write_all(fd, data)
             keep(fd, temporary, file)
@@ -163,10 +166,10 @@ class Store:
         """The descriptors in index.json as JSON objects; some, written by other tools, may have no name."""
         try:
             with self._index.open("rb") as file:
-                documents.check_size(os.fstat(file.fileno()).st_size, self._index)
-                return documents.objects(documents.parse(file.read(), self._index), "manifests", self._index)
+                data = file.read(documents.LIMIT + 1)
         except FileNotFoundError:
             return []
+        return documents.objects(documents.parse(data, self._index), "manifests", self._index)
 
     @contextmanager
     def _changing(self) -> Iterator[list[Document]]:
@@ -174,10 +177,7 @@ class Store:
         with _locked(self.directory, fcntl.LOCK_EX):
             entries = self.entries()
             yield entries
-            index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
-            data = documents.encode(index)
-            documents.check_size(len(data), self._index)
-            self._replace(self._index, data)
+            self._replace(self._index, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
 
     def tag(self, name: str, descriptor: Descriptor) -> None:
         """Let ``name`` stand for ``descriptor``, whatever it stood for before.
@@ -186,8 +186,7 @@ class Store:
         """
         if not _NAME.fullmatch(name):
             raise BadReference(f"{name!r} can't be a name in an image layout", self.directory)
-        annotations = {**descriptor.annotations, NAME: name}
-        entry = {**descriptor.to_json(), "annotations": annotations}
+        entry = replace(descriptor, annotations={**descriptor.annotations, NAME: name}).to_json()
         with self.writing():
             self.open(descriptor).close()
             with self._changing() as entries:
@@ -198,25 +197,25 @@ class Store:
         with self._changing() as entries:
             rest = [one for one in entries if _name(one) != name]
             if len(rest) == len(entries):
-                raise self._unknown(name, entries)
+                raise self.unknown(name)
             entries[:] = rest
 
     def resolve(self, name: str) -> Descriptor:
         """What the name stands for; raises :class:`UnknownImage`, :class:`BadManifest`."""
-        entries = self.entries()
-        for entry in entries:
-            if _name(entry) == name:
-                return _descriptor(entry, self._index)
-        raise self._unknown(name, entries)
+        tags = self.tags()
+        if name not in tags:
+            raise self.unknown(name)
+        return tags[name]
 
     def tags(self) -> dict[str, Descriptor]:
         """Every name and what it stands for, in the order of the names."""
         entries = {_name(one): one for one in reversed(self.entries())}
-        return {name: _descriptor(entries[name], self._index) for name in sorted(entries) if name}
+        return {name: _nameless(entries[name], self._index) for name in sorted(entries) if name}
 
-    def _unknown(self, name: str, entries: list[Document]) -> UnknownImage:
-        close = difflib.get_close_matches(name, [_name(one) for one in entries if _name(one)], n=3)
-        hint = f"Did you mean {' or '.join(close)}?" if close else "tags() lists what there is."
+    def unknown(self, name: str) -> UnknownImage:
+        """The error for a name that the store doesn't have, with those that are like it."""
+        close = difflib.get_close_matches(name, [_name(one) for one in self.entries()], n=3)
+        hint = f"Did you mean {' or '.join(close)}?" if close else "`kit images` lists what there is."
         return UnknownImage(f"the store {self.directory} has no image {name!r}", remedy=hint)
 
 
@@ -226,11 +225,7 @@ def _name(entry: Document) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _descriptor(entry: Document, where: Path) -> Descriptor:
+def _nameless(entry: Document, where: Path) -> Descriptor:
     """An entry of index.json without the name, which is not the image's but the store's."""
-    try:
-        found = Descriptor.from_json(entry)
-    except ValueError as error:
-        raise BadManifest(str(error), where) from None
-    rest = {key: value for key, value in found.annotations.items() if key != NAME}
-    return Descriptor(found.media_type, found.digest, found.size, rest, found.platform)
+    found = documents.descriptor(entry, where)
+    return replace(found, annotations={key: one for key, one in found.annotations.items() if key != NAME})

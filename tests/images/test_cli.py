@@ -244,7 +244,7 @@ def test_a_reader_that_goes_away_is_no_error_to_tell(store: Store) -> None:
         (["tag", "no-such", "x"], "has no image"),
         (["save", "no-such"], "has no image"),
         (["load", "-i", "/no/such/file"], "/no/such/file: No such file or directory"),
-        (["load", "-i", "/etc/passwd"], "no tar header"),
+        (["load", "-i", "/etc/passwd"], "no tar archive"),
         (["load", "-i", "/etc"], "no OCI layout"),
         (["save", "-o", "/no/such/file", "one"], "No such file or directory"),
         (["images", "--store", "/etc"], "no image layout"),

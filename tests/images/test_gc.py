@@ -42,13 +42,6 @@ def test_what_a_name_leads_to_stays(store: Store) -> None:
     assert blobs(store) == set()
 
 
-def test_what_is_in_use_stays(store: Store) -> None:
-    descriptor = image(store, "a")
-    store.untag("a")
-    assert collect(store, in_use=[descriptor]).digests == ()
-    assert len(collect(store).digests) == 3
-
-
 def test_one_of_two_names_is_enough(store: Store) -> None:
     store.tag("b", image(store, "a"))
     store.untag("a")
