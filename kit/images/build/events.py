@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -24,6 +23,11 @@ class Step:
     seconds: float = 0.0
     size: int = 0
     error: str = ""
+
+    @property
+    def time(self) -> str:
+        """How long it took, for people."""
+        return "CACHED" if self.cached else f"{self.seconds:.2f} s"
 
 
 @dataclass(frozen=True)
@@ -56,4 +60,3 @@ class Warned:
 
 
 Event = Started | Output | Done | Warned
-Listener = Callable[[Event], None]

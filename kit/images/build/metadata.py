@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from typing import Any
 
 from kit.images import documents
 from kit.images.build.check import nanoseconds
@@ -16,12 +15,18 @@ from kit.images.build.instruction import Instruction
 from kit.images.documents import Document
 
 SHELL = ("/bin/sh", "-c")
-_PERIODS = {
+_HEALTH = {
     "interval": "Interval",
     "timeout": "Timeout",
     "start-period": "StartPeriod",
     "start-interval": "StartInterval",
+    "retries": "Retries",
 }
+
+
+def environment(config: Document) -> dict[str, str]:
+    """What the image gives to its programs."""
+    return dict(one.partition("=")[::2] for one in config.get("Env") or ())
 
 
 def command(config: Document, one: Instruction) -> list[str]:
@@ -55,44 +60,35 @@ def created_by(config: Document, one: Instruction, args: Mapping[str, str]) -> s
 
 def configure(config: Document, one: Instruction) -> None:
     """Note an instruction, its variables replaced, in the image's configuration."""
+    words = list(one.words)
+    pairs = dict(word.partition("=")[::2] for word in words)
+    names: Document = {word: {} for word in words}
     match one.name:
         case "ENV":
-            env = dict(pair.partition("=")[::2] for pair in config.get("Env") or ())
-            env |= dict(word.partition("=")[::2] for word in one.words)
-            config["Env"] = [f"{name}={value}" for name, value in env.items()]
+            config["Env"] = [f"{name}={value}" for name, value in {**environment(config), **pairs}.items()]
         case "LABEL":
-            labels = dict(word.partition("=")[::2] for word in one.words)
-            config["Labels"] = {**(config.get("Labels") or {}), **labels}
+            config["Labels"] = {**(config.get("Labels") or {}), **pairs}
         case "EXPOSE":
-            config["ExposedPorts"] = {
-                **(config.get("ExposedPorts") or {}),
-                **{port: {} for port in one.words},
-            }
+            config["ExposedPorts"] = {**(config.get("ExposedPorts") or {}), **names}
         case "VOLUME":
-            config["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in one.words}}
+            config["Volumes"] = {**(config.get("Volumes") or {}), **names}
         case "CMD":
             config["Cmd"] = command(config, one)
         case "ENTRYPOINT":
             config["Entrypoint"] = command(config, one)
         case "USER":
-            config["User"] = one.words[0]
+            config["User"] = words[0]
         case "WORKDIR":
-            config["WorkingDir"] = directory(config, one.words[0])
+            config["WorkingDir"] = directory(config, words[0])
         case "STOPSIGNAL":
-            config["StopSignal"] = one.words[0]
+            config["StopSignal"] = words[0]
         case "SHELL":
-            config["Shell"] = list(one.words)
+            config["Shell"] = words
         case "ONBUILD":
-            config["OnBuild"] = [*(config.get("OnBuild") or ()), one.words[0]]
+            config["OnBuild"] = [*(config.get("OnBuild") or ()), words[0]]
         case "HEALTHCHECK":
-            config["Healthcheck"] = _healthcheck(one)
-
-
-def _healthcheck(one: Instruction) -> dict[str, Any]:
-    check: dict[str, Any] = {"Test": list(one.words)}
-    for flag, key in _PERIODS.items():
-        if flag in one.flags:
-            check[key] = nanoseconds(one.flags[flag], one.where)
-    if "retries" in one.flags:
-        check["Retries"] = int(one.flags["retries"])
-    return check
+            flags = {
+                _HEALTH[flag]: int(text) if flag == "retries" else nanoseconds(text)
+                for flag, text in one.flags.items()
+            }
+            config["Healthcheck"] = {"Test": words, **flags}

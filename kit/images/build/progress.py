@@ -11,16 +11,6 @@ from kit.images.build.events import Done, Event, Output, Started, Step, Warned
 from kit.images.image import Image
 from kit.show import Table, size
 
-_BOLD, _DIM, _PLAIN = "\033[1m", "\033[2m", "\033[0m"
-
-
-def outcome(step: Step) -> str:
-    """CACHED, or how long the step took, and the size of its layer if it made one."""
-    if step.error:
-        return "failed"
-    parts = ["CACHED" if step.cached else f"{step.seconds:.1f} s", *([size(step.size)] if step.size else [])]
-    return ", ".join(parts)
-
 
 @dataclass(frozen=True, repr=False)
 class Built:
@@ -38,10 +28,9 @@ class Built:
     def table(self) -> Table:
         """A row for each step."""
         rows = [
-            (f"{step.number}/{step.total}", step.text, "CACHED" if step.cached else f"{step.seconds:.2f} s",
-             size(step.size) if step.size else "")
+            (f"{step.number}/{step.total}", step.text, step.time, size(step.size) if step.size else "")
             for step in self.steps
-        ]  # fmt: skip
+        ]
         return Table(self.title, ["step", "instruction", "time", "layer"], rows, f"id {self.image.id[7:19]}")
 
     def __repr__(self) -> str:
@@ -62,7 +51,7 @@ class Printer:
 
     def __init__(self, write: Callable[[str], object], styled: bool = False) -> None:
         self.write = write
-        self.bold, self.dim, self.plain = (_BOLD, _DIM, _PLAIN) if styled else ("", "", "")
+        self.bold, self.dim, self.plain = ("\033[1m", "\033[2m", "\033[0m") if styled else ("", "", "")
         self._begin()
 
     def _begin(self) -> None:
@@ -79,7 +68,8 @@ class Printer:
             case Done(step):
                 self._output(self.decode(b"", True))
                 end = "" if self.at_start else "\n"
-                self.write(f"{end} ---> {outcome(step)}\n")
+                layer = f", {size(step.size)}" if step.size else ""
+                self.write(f"{end} ---> {'failed' if step.error else step.time + layer}\n")
             case Warned(text):
                 self.write(f"[Warning] {text}\n")
 

@@ -23,7 +23,7 @@ from kit.images.build.context import Context, content_digest
 from kit.images.build.errors import BuildFailed
 from kit.images.build.events import Event, Output, Step, Warned
 from kit.images.build.instruction import Instruction, expanded
-from kit.images.build.metadata import command, configure, created_by, directory
+from kit.images.build.metadata import command, configure, created_by, directory, environment
 from kit.images.build.place import missing, place
 from kit.images.build.plan import Planned
 from kit.images.build.run import HOST_NAME, Ended, run
@@ -70,20 +70,20 @@ class Steps:
         self.own_cmd = False  # a CMD of this very stage
 
     @property
-    def env(self) -> dict[str, str]:
-        """The environment that the image gives to its programs."""
-        return dict(one.partition("=")[::2] for one in self.config.get("Env") or ())
+    def visible(self) -> dict[str, str]:
+        """The ARGs that a RUN sees: an ENV goes before them."""
+        env = environment(self.config)
+        return {name: text for name, text in sorted(self.args.items()) if name not in env}
 
     def do(self, one: Instruction, step: Step) -> None:
         """Carry an instruction out, or find it done, and note it in the image."""
-        one = expanded(one, {**self.args, **self.env}, self.site.escape)
-        args = {name: text for name, text in sorted(self.args.items()) if name not in self.env}
-        line = created_by(self.config, one, args)
-        cache, this = Cache(self.site.store), self._key(one, line, args)
+        one = expanded(one, {**self.args, **environment(self.config)}, self.site.escape)
+        line = created_by(self.config, one, self.visible)
+        cache, this = Cache(self.site.store), self._key(one, line)
         outcome = None if self.site.no_cache else cache.find(this)
         step.cached = outcome is not None
         if outcome is None:
-            outcome = self._outcome(one, step, args)
+            outcome = self._outcome(one, step)
             cache.put(this, outcome)
         step.size = outcome.layer[0].size if outcome.layer else 0
         if one.name == "ARG":
@@ -96,16 +96,18 @@ class Steps:
 
     def label(self, labels: Mapping[str, str]) -> None:
         """What `--label` says, as a last LABEL would."""
-        self.config["Labels"] = {**(self.config.get("Labels") or {}), **labels}
+        words = tuple(f"{name}={text}" for name, text in labels.items())
+        one = Instruction("LABEL", " ".join(words), "--label", 0, words=words)
+        configure(self.config, one)
         created = self.draft.whole.get("created") or timestamp(self.site.epoch)
-        line = " ".join(["LABEL", *(f"{name}={text}" for name, text in labels.items())])
-        self.draft.add(None, created=created, created_by=line)
+        self.draft.add(None, created=created, created_by=created_by(self.config, one, {}))
 
-    def _key(self, one: Instruction, line: str, args: dict[str, str]) -> str:
+    def _key(self, one: Instruction, line: str) -> str:
         """What the outcome depends on: how many steps there were as well, so that none is its own."""
         depends: dict[str, Any] = {}
         if one.name == "RUN":
-            depends = {"argv": command(self.config, one), "args": args, "network": self._network(one)}
+            depends = {"argv": command(self.config, one), "args": self.visible}
+            depends["network"] = self._network(one)
         elif one.name in ("COPY", "ADD"):
             with self._source(one) as source:
                 depends = {"content": content_digest(source.find(one.words[:-1], one.where))}
@@ -118,23 +120,23 @@ class Steps:
             **depends,
         )
 
-    def _outcome(self, one: Instruction, step: Step, args: dict[str, str]) -> Outcome:
+    def _outcome(self, one: Instruction, step: Step) -> Outcome:
         """Carry it out, and keep what it changed as a layer."""
         epoch = self.site.epoch
-        with self._changes(one, step, args) as entries:
+        with self._changes(one, step) as entries:
             if epoch is not None:
                 entries = [replace(entry, mtime=min(entry.mtime, epoch)) for entry in entries]
             return Outcome(timestamp(epoch), put_layer(self.site.store, entries) if entries else None)
 
     @contextmanager
-    def _changes(self, one: Instruction, step: Step, args: dict[str, str]) -> Iterator[list[Entry]]:
+    def _changes(self, one: Instruction, step: Step) -> Iterator[list[Entry]]:
         """What an instruction changed, to be packed while the block runs."""
         if one.name not in ("RUN", "COPY", "ADD", "WORKDIR"):
             yield []
             return
         with rootfs.mount(self.site.store, self.draft.write()) as root:
             if one.name == "RUN":
-                self._run(root, one, step, args)
+                self._run(root, one, step)
                 yield root.changes()
             elif one.name == "WORKDIR":
                 user = users.find(root.path, self.config.get("User") or "", one.where)
@@ -148,10 +150,11 @@ class Steps:
         wish = one.flags.get("network", "default")
         return self.site.network if wish == "default" else wish
 
-    def _run(self, root: Rootfs, one: Instruction, step: Step, args: dict[str, str]) -> None:
+    def _run(self, root: Rootfs, one: Instruction, step: Step) -> None:
         user = users.find(root.path, self.config.get("User") or "", one.where)
         proxies = {name: text for name, text in self.site.given.items() if name in arguments.PROXIES}
-        env = {"PATH": PATH, "HOSTNAME": HOST_NAME, "HOME": user.home, **proxies, **args, **self.env}
+        env = {"PATH": PATH, "HOSTNAME": HOST_NAME, "HOME": user.home}
+        env |= {**proxies, **self.visible, **environment(self.config)}
         tail = bytearray()
 
         def output(data: bytes) -> None:

@@ -22,7 +22,7 @@ def printed(*events: object, styled: bool = False) -> str:
 def test_a_step_and_what_it_prints():
     step = Step(2, 3, "0", 7, "RUN x", size=1_234_567, seconds=0.26)
     assert printed(Started(step), Output(step, b"a\nb"), Output(step, b"c"), Done(step), Warned("W")) == (
-        "Step 2/3 : RUN x\n      a\n      bc\n ---> 0.3 s, 1.23 MB\n[Warning] W\n"
+        "Step 2/3 : RUN x\n      a\n      bc\n ---> 0.26 s, 1.23 MB\n[Warning] W\n"
     )
     step.cached = True
     assert printed(Done(step)) == " ---> CACHED, 1.23 MB\n"
@@ -33,7 +33,7 @@ def test_a_step_and_what_it_prints():
 def test_letters_in_two_parts_and_what_is_no_text():
     step = Step(1, 1, "0", 1, "RUN x")
     text = printed(Started(step), Output(step, b"\xc3"), Output(step, b"\xa4\xff\n\xc3"), Done(step))
-    assert text == "Step 1/1 : RUN x\n      ä\ufffd\n      \ufffd\n ---> 0.0 s\n"
+    assert text == "Step 1/1 : RUN x\n      ä\ufffd\n      \ufffd\n ---> 0.00 s\n"
 
 
 def test_a_terminal_sees_the_step_in_bold():
