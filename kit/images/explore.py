@@ -6,7 +6,7 @@ mounted, so it takes no privilege. What is kept is one line for each entry, neve
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -16,15 +16,15 @@ from kit.images.compression import decompressed
 from kit.images.descriptor import Descriptor
 from kit.images.entry import Kind
 from kit.images.image import Image
-from kit.images.tar import LIMITS, Member, Tar
+from kit.images.tar import Tar
 from kit.images.whiteouts import OPAQUE, WHITEOUT
 
 How = Literal["added", "changed", "removed"]
 
 
 class File(NamedTuple):
-    """One path as a layer has it. ``size`` is in bytes, 0 for all but regular files: a hard link's bytes are
-    counted at its first name. ``layer`` is the number of the layer that it stands in, lowest 1.
+    """One path as layer number ``layer`` has it. ``size`` is in bytes, 0 for all but regular files: a hard
+    link's bytes are counted at its first name.
     """
 
     path: str
@@ -44,6 +44,7 @@ class Change(NamedTuple):
     directory counts only where it is new or has another mode or owner.
     """
 
+    path: str
     before: File | None
     after: File | None
 
@@ -52,29 +53,27 @@ class Change(NamedTuple):
         """In one word."""
         return "added" if self.before is None else "removed" if self.after is None else "changed"
 
-    @property
-    def path(self) -> str:
-        """Relative to the root, like ``etc/passwd``."""
-        file = self.after or self.before
-        return file.path if file else ""
-
 
 class Wasted(NamedTuple):
-    """A file whose ``size`` bytes layer number ``layer`` still holds, though ``hidden_by`` hides them."""
+    """A path whose ``size`` bytes layer number ``layer`` still holds, though ``hidden_by`` hides them:
+    removed, or else replaced.
+    """
 
     path: str
     size: int
     layer: int
     hidden_by: int
     removed: bool
-    """Removed, not replaced."""
+
+    def __str__(self) -> str:
+        how = "removed" if self.removed else "replaced"
+        return f"layer {self.layer}, {how} by layer {self.hidden_by}"
 
 
 @dataclass(frozen=True)
 class Explored:
-    """One layer: ``number`` counts from 1, the lowest; ``created_by`` is its line of the history.
-
-    ``size`` is that of the blob, as kept and sent; ``unpacked`` that of its files. Both in bytes.
+    """One layer: ``number`` counts from 1, the lowest; ``created_by`` is its line of the history, and
+    ``unpacked`` the bytes of its files.
     """
 
     number: int
@@ -85,16 +84,12 @@ class Explored:
 
     @property
     def size(self) -> int:
-        """Bytes of the blob."""
+        """Bytes of the blob, as kept and sent."""
         return self.descriptor.size
 
     def count(self, how: How) -> int:
         """How many paths it added, changed or removed."""
-        return self._counts[how]
-
-    @cached_property
-    def _counts(self) -> Counter[How]:
-        return Counter(change.how for change in self.changes)
+        return sum(change.how == how for change in self.changes)
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class Exploration:
         """What a container would see that had only the layers up to ``number``, by path."""
         files: dict[str, File] = {}
         for layer in self.layers[:number]:
-            apply(layer.changes, files)
+            _apply(layer.changes, files)
         return files
 
     @property
@@ -120,9 +115,9 @@ class Exploration:
     def wasted(self) -> list[Wasted]:
         """What a later layer hides, largest first; a file that was replaced twice is there twice."""
         hidden = [
-            Wasted(before.path, before.size, before.layer, layer.number, after is None)
+            Wasted(path, before.size, before.layer, layer.number, after is None)
             for layer in self.layers
-            for before, after in layer.changes
+            for path, before, after in layer.changes
             if before is not None and before.size
         ]
         return sorted(hidden, key=lambda one: (-one.size, one.path, one.layer))
@@ -131,6 +126,10 @@ class Exploration:
     def wasted_bytes(self) -> int:
         """Bytes of :attr:`wasted`. The tool ``dive`` adds the version that stays."""
         return sum(one.size for one in self.wasted)
+
+    def wasted_in(self, number: int) -> int:
+        """Bytes of one layer that later ones hide."""
+        return sum(one.size for one in self.wasted if one.layer == number)
 
     @property
     def efficiency(self) -> float:
@@ -145,91 +144,72 @@ def explore(image: Image) -> Exploration:
     """
     layers, below = [], dict[str, File]()
     for number, (descriptor, line) in enumerate(zip(image.layers, created_by(image), strict=True), 1):
-        contents = _read(image, descriptor, number)
-        changes = contents.changes(below)
-        layers.append(Explored(number, line, descriptor, contents.size, changes))
-        apply(changes, below)
+        files, gone, emptied = _read(image, descriptor, number)
+        unpacked = sum(file.size for file in files.values())
+        changes = _changes(files, gone, emptied, below)
+        layers.append(Explored(number, line, descriptor, unpacked, changes))
+        _apply(changes, below)
     return Exploration(image, layers)
 
 
 def created_by(image: Image) -> list[str]:
     """For each layer its line of the history, lowest first; "" where there is none."""
     lines = [str(one.get("created_by", "")) for one in image.history if not one.get("empty_layer")]
-    if len(lines) != len(image.layers):  # the history is optional, and may be anything
-        return [""] * len(image.layers)
-    return lines
+    # The history is optional, and may be anything.
+    return lines if len(lines) == len(image.layers) else [""] * len(image.layers)
 
 
-def apply(changes: list[Change], files: dict[str, File]) -> None:
-    """Let a layer's changes have their effect on the merged tree ``files``."""
-    for before, after in changes:
-        if after is not None:
-            files[after.path] = after
-        elif before is not None:
-            del files[before.path]
-
-
-class _Contents:
-    """One layer's own entries, and what it takes away of those below: ``gone`` itself, ``emptied`` inside."""
-
-    def __init__(self, number: int) -> None:
-        self.number, self.size = number, 0
-        self.files: dict[str, File] = {}
-        self.gone: set[str] = set()
-        self.emptied: set[str] = set()
-
-    def add(self, member: Member) -> None:
-        *parent, name = split(member.name, "the name") or [""]
-        if name == OPAQUE:
-            self.emptied.add("/".join(parent))
-        elif name.startswith(WHITEOUT):
-            self.gone.add("/".join([*parent, name.removeprefix(WHITEOUT)]))
-        elif name:  # the root itself has none
-            path = "/".join([*parent, name])
-            self.size += member.size
-            self.files[path] = File(path, member.kind, member.size, member.mode, member.uid, member.gid,
-                                    member.target, self.number)  # fmt: skip
-
-    def changes(self, below: dict[str, File]) -> list[Change]:
-        """What it does to the merged tree of the layers below, in the order of the paths."""
-        self._add_parents(below)
-        found = [
-            Change(before, after)
-            for path, after in self.files.items()
-            if (before := below.get(path)) is None or not _same_directory(before, after)
-        ]
-        removed = {path for path in self.gone if path in below}
-        hiding = self.gone | {path for path, file in self.files.items() if file.kind != "directory"}
-        emptied = self.emptied | {p for p in hiding if p in below and below[p].kind == "directory"}
-        if emptied:
-            removed |= {path for path in below if _inside(path, emptied)}
-        found += [Change(below[path], None) for path in removed - self.files.keys()]
-        return sorted(found, key=lambda change: change.path)
-
-    def _add_parents(self, below: dict[str, File]) -> None:
-        """Directories that have no entry of their own get made when the layer is unpacked."""
-        for path in list(self.files):
-            while path := path.rpartition("/")[0]:
-                if path in self.files or (path in below and path not in self.gone):
-                    break
-                self.files[path] = File(path, "directory", 0, 0o755, 0, 0, "", self.number)
-
-
-def _same_directory(before: File, after: File) -> bool:
-    return before.kind == after.kind == "directory" and before[3:6] == after[3:6]  # mode, uid, gid
-
-
-def _inside(path: str, directories: set[str]) -> bool:
+def parents(path: str) -> Iterator[str]:
+    """The directories that a path lies in, the nearest first; the last is the root, ""."""
     while path:
         path = path.rpartition("/")[0]
-        if path in directories:
-            return True
-    return False
+        yield path
 
 
-def _read(image: Image, descriptor: Descriptor, number: int) -> _Contents:
-    contents = _Contents(number)
+def _read(image: Image, descriptor: Descriptor, number: int) -> tuple[dict[str, File], set[str], set[str]]:
+    """A layer's own files by path, and what it takes away from below: these paths, and all in these."""
+    files, gone, emptied = dict[str, File](), set[str](), set[str]()
     with image.store.open(descriptor) as stream:
-        for member in Tar(decompressed(stream), LIMITS).members():
-            contents.add(member)
-    return contents
+        for one in Tar(decompressed(stream)).members():
+            *above, name = split(one.name, "the name") or [""]
+            if name == OPAQUE:
+                emptied.add("/".join(above))
+            elif name.startswith(WHITEOUT):
+                gone.add("/".join([*above, name.removeprefix(WHITEOUT)]))
+            elif name:  # the root itself has none
+                path = "/".join([*above, name])
+                files[path] = File(path, one.kind, one.size, one.mode, one.uid, one.gid, one.target, number)
+    return files, gone, emptied
+
+
+def _changes(
+    files: dict[str, File], gone: set[str], emptied: set[str], below: dict[str, File]
+) -> list[Change]:
+    """What a layer does to the merged tree of those ``below``, in the order of the paths."""
+    for path, file in list(files.items()):
+        for parent in parents(path):
+            if not parent or parent in files or (parent in below and parent not in gone):
+                break
+            # A directory that has no entry of its own is made when the layer is unpacked.
+            files[parent] = File(parent, "directory", 0, 0o755, 0, 0, "", file.layer)
+    found = [
+        Change(path, before, after)
+        for path, after in files.items()
+        if (before := below.get(path)) is None or after.kind != "directory" or before[1:6] != after[1:6]
+    ]
+    removed = gone & below.keys()
+    hiding = gone | {path for path, file in files.items() if file.kind != "directory"}
+    emptied |= {path for path in hiding & below.keys() if below[path].kind == "directory"}
+    if emptied:
+        removed |= {path for path in below if not emptied.isdisjoint(parents(path))}
+    found += [Change(path, below[path], None) for path in removed - files.keys()]
+    return sorted(found, key=lambda change: change.path)
+
+
+def _apply(changes: list[Change], files: dict[str, File]) -> None:
+    """Let a layer's changes have their effect on the merged tree ``files``."""
+    for path, _, after in changes:
+        if after is None:
+            del files[path]
+        else:
+            files[path] = after

@@ -5,148 +5,99 @@ show, the live one (explorer.py) and the still one (layers.py).
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from kit.images.explore import Change, Exploration, File, How
+from kit.images.explore import Change, Exploration, File, How, Wasted, parents
 from kit.show import size
 
 MARKS: dict[How, str] = {"added": "+", "changed": "~", "removed": "−"}
-_TYPES = {
-    "file": stat.S_IFREG, "directory": stat.S_IFDIR, "symlink": stat.S_IFLNK, "hardlink": stat.S_IFREG,
-    "char": stat.S_IFCHR, "block": stat.S_IFBLK, "fifo": stat.S_IFIFO,
-}  # fmt: skip
+_LETTERS = {"directory": "d", "symlink": "l", "char": "c", "block": "b", "fifo": "p"}  # of ls(1)
 
 
+@dataclass(eq=False, slots=True)
 class Node:
-    """One name, with all that is below it: ``size`` in bytes, ``hidden`` bytes of lower layers that the layer
-    replaced or removed, and how many paths it ``added``, ``changed`` and ``removed``.
+    """One path, with all that is below it: ``size`` in bytes, ``hidden`` bytes of lower layers that the layer
+    replaced or removed, and ``counts`` of the paths that it added, changed and removed.
     """
 
-    __slots__ = (
-        "added", "before", "changed", "children", "file", "hidden", "how", "name", "parts", "removed", "size"
-    )  # fmt: skip
+    path: str
+    how: How | None = None
+    file: File | None = None
+    before: File | None = None
+    below: dict[str, Node] = field(default_factory=dict)
+    counts: Counter[How] = field(default_factory=Counter)
+    size: int = 0
+    hidden: int = 0
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.how: How | None = None
-        self.file: File | None = None
-        self.before: File | None = None
-        self.parts: dict[str, Node] | None = None
-        self.children: list[Node] = []
-        self.size = self.hidden = self.added = self.changed = self.removed = 0
-
-    def walk(self) -> Iterator[Node]:
-        """This node and all below."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
-
-    def at(self, path: str) -> Node:
-        """The node of a path below this one, made when missing."""
-        node = self
+    def way(self, path: str) -> list[Node]:
+        """The nodes from this one, the root, to a path, made where missing."""
+        nodes = [self]
         for name in path.split("/"):
-            if node.parts is None:
-                node.parts = {}
-            below = node.parts.get(name)
-            if below is None:
-                below = node.parts[name] = Node(name)
-            node = below
-        return node
-
-    def sum(self) -> Node:
-        """Put the children in order and sum them up; once, when all are there."""
-        if self.file and self.how != "removed":
-            self.size = self.file.size
-        if self.before:
-            self.hidden = self.before.size
-        if self.how:
-            setattr(self, self.how, 1)
-        self.children = [self.parts[name].sum() for name in sorted(self.parts)] if self.parts else []
-        self.parts = None
-        for child in self.children:
-            self.size += child.size
-            self.hidden += child.hidden
-            self.added += child.added
-            self.changed += child.changed
-            self.removed += child.removed
-        return self
+            above = nodes[-1]
+            if name not in above.below:
+                above.below[name] = Node(f"{above.path}/{name}".lstrip("/"))
+            nodes.append(above.below[name])
+        return nodes
 
 
 def tree(changes: Iterable[Change], files: Iterable[File] = ()) -> Node:
     """The changes of a layer as a tree, and with ``files``, what can be seen at that layer, all the rest."""
     root = Node("")
     for change in changes:
-        node = root.at(change.path)
-        node.how, node.before, node.file = change.how, change.before, change.after or change.before
+        way = root.way(printable(change.path))
+        last, (_, before, after) = way[-1], change
+        last.how, last.before, last.file = change.how, before, after or before
+        for node in way:
+            node.counts[change.how] += 1
+            node.size += after.size if after else 0
+            node.hidden += before.size if before else 0
     for file in files:
-        node = root.at(file.path)
-        node.file = node.file or file
-    return root.sum()
+        way = root.way(printable(file.path))
+        if way[-1].file is None:
+            way[-1].file = file
+            for node in way:
+                node.size += file.size
+    return root
 
 
-def changed(node: Node) -> int:
-    """How many paths the layer changed here and below."""
-    return node.added + node.changed + node.removed
-
-
-def telling(root: Node, rows: int) -> list[Node]:
-    """The directories to open, ``root`` first, so that about so many rows show where the bytes went."""
-    opened, shown = [], [root]
-    left = rows + 1
+def unfold(root: Node, rows: int) -> tuple[list[Node], list[Node]]:
+    """The directories to open, ``root`` first, so that about so many rows show where the bytes went, and
+    these rows, by path.
+    """
+    opened, shown = [root], list(root.below.values())
     while fit := [
         one
         for one in shown
-        if one is root
-        or (changed(one) and one.children and one.how != "removed" and len(one.children) <= left)
+        if one.counts and one.below and one.how != "removed" and len(shown) + len(one.below) <= rows + 1
     ]:
         best = max(fit, key=lambda one: one.size + one.hidden)
-        left -= len(best.children) - 1
         shown.remove(best)
-        shown += best.children
+        shown += best.below.values()
         opened.append(best)
-    return opened
+    return opened, sorted(shown, key=lambda one: one.path.split("/"))
 
 
-def printable(name: str) -> str:
-    """A name from a layer as text that a page may hold: what is no letter in UTF-8 becomes a sign for it."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def printable(text: str) -> str:
+    """Text from a layer as a page may hold it: what can't be printed, or is no UTF-8, becomes a sign."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-class Lost(NamedTuple):
-    """``size`` bytes wasted at ``path``, a file or a directory: ``layers`` hold them, ``by`` hides them."""
-
-    path: str
-    size: int
-    layers: tuple[int, ...]
-    by: int
-    removed: bool
-
-    def __str__(self) -> str:
-        held = ", ".join(map(str, self.layers))
-        return f"layer {held}, {'removed' if self.removed else 'replaced'} by layer {self.by}"
-
-
-def lost(found: Exploration) -> list[Lost]:
-    """What a later layer hides, largest first; a directory that was removed as a whole is one."""
-    rows = [one for layer in found.layers for one in _lost(tree(layer.changes), "", layer.number)]
-    return sorted(rows, key=lambda one: (-one.size, one.path))
-
-
-def _lost(node: Node, path: str, by: int) -> Iterator[Lost]:
-    if node.hidden and (node.how == "removed" or (node.before and not node.children)):
-        held = {one.before.layer for one in node.walk() if one.before and one.before.size}
-        yield Lost(path, node.hidden, tuple(sorted(held)), by, node.how == "removed")
-        return
-    for child in node.children:
-        name = printable(child.name) + ("/" if child.children else "")
-        yield from _lost(child, path + name, by)
+def lost(found: Exploration) -> list[Wasted]:
+    """What is wasted, largest first; of a directory that was removed as a whole, each layer's part in one."""
+    removed = {(one.number, path) for one in found.layers for path, _, after in one.changes if after is None}
+    sums = Counter[Wasted]()
+    for one in found.wasted:
+        whole = [path for path in parents(one.path) if (one.hidden_by, path) in removed]
+        path = printable(f"{whole[-1]}/" if whole else one.path)
+        sums[one._replace(path=path, size=0)] += one.size
+    return [one._replace(size=total) for one, total in sums.most_common()]
 
 
 def attributes(file: File) -> str:
     """Kind, mode and owner as ls(1) prints them: ``-rw-r--r-- 0:0``."""
-    return f"{stat.filemode(_TYPES[file.kind] | file.mode)} {file.uid}:{file.gid}"
+    return f"{_LETTERS.get(file.kind, '-')}{stat.filemode(file.mode)[1:]} {file.uid}:{file.gid}"
 
 
 def size_of(node: Node) -> str:
@@ -158,26 +109,19 @@ def size_of(node: Node) -> str:
 
 def note(node: Node) -> str:
     """What else is to be said: where a link points, what a change has changed, how much is below."""
-    said: list[str] = []
-    file, before = node.file, node.before
+    file, before, said = node.file, node.before, []
     if file and file.target:
         said.append(f"{'→' if file.kind == 'symlink' else '='} {printable(file.target)}")
     if file and before and node.how == "changed":
-        said += _differences(before, file)
-    if node.children and node.how != "added":
-        counts = [f"{mark}{getattr(node, how):,}" for how, mark in MARKS.items() if getattr(node, how)]
-        said.append(" ".join(counts))
-    elif node.children:
-        said.append(f"{node.added:,} paths")
-    return ", ".join(filter(None, said))
-
-
-def _differences(before: File, after: File) -> list[str]:
-    if before.kind != after.kind:
-        return [f"was a {before.kind}"]
-    found: list[tuple[str, Any, Any]] = [
-        ("", size(before.size), size(after.size)),
-        ("mode ", f"{before.mode:o}", f"{after.mode:o}"),
-        ("owner ", f"{before.uid}:{before.gid}", f"{after.uid}:{after.gid}"),
-    ]
-    return [f"{what}{old} → {new}" for what, old, new in found if old != new]
+        pairs = [
+            ("", before.kind, file.kind),
+            ("", size(before.size), size(file.size)),
+            ("mode ", f"{before.mode:o}", f"{file.mode:o}"),
+            ("owner ", f"{before.uid}:{before.gid}", f"{file.uid}:{file.gid}"),
+        ]
+        said += [f"{what}{old} → {new}" for what, old, new in pairs if old != new]
+    if node.below and node.counts:
+        said.append(
+            " ".join(f"{mark}{node.counts[how]:,}" for how, mark in MARKS.items() if node.counts[how])
+        )
+    return ", ".join(said)

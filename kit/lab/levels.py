@@ -23,7 +23,7 @@ from kit.lab.explored import printable
 from kit.lab.layers import instruction
 from kit.show import size
 
-LOOKED_AT = 2_000  # files of a directory, in search of telling ones
+LOOKED_AT = 1_000  # files of a directory, in search of telling ones
 LINKS = 40  # symbolic links on the way to a path, as many as the kernel follows
 
 
@@ -48,38 +48,33 @@ class Cell(NamedTuple):
 
 
 def levels(source: Rootfs | Image, held: ExitStack) -> list[Level]:
-    """The directories, topmost first."""
+    """The directories, topmost first; those of an image are kept for as long as ``held``."""
     image = source if isinstance(source, Image) else source.image
-    lines = created_by(image) if image else []
     if isinstance(source, Image):
-        lower, upper = held.enter_context(Snapshots(source.store).hold(source)).lower_dirs, []
+        found, lower = [], held.enter_context(Snapshots(source.store).hold(source)).lower_dirs
     else:
-        lower, upper = source.lower_dirs, [Level("upper", "its own changes", source.upper)]
-    if image is None:
-        return [*upper, *(Level("lower", "empty", one) for one in lower)]
-    named = zip(range(len(lower), 0, -1), reversed(lines), lower, strict=True)
-    return upper + [Level(f"layer {number}", instruction(line), one) for number, line, one in named]
+        found, lower = [Level("upper", "its own changes", source.upper)], source.lower_dirs
+    lines = created_by(image) if image else ["empty"]
+    for number in range(len(lines), 0, -1):
+        found.append(Level(f"layer {number}", instruction(lines[number - 1]), lower[-number]))
+    return found
 
 
 def look(directory: Path, path: str) -> Cell:
     """What a directory of an overlay has of ``path``."""
-    at, covers = directory, False
-    parts = path.split("/")
-    for index, name in enumerate(parts):
-        at = at / name
-        try:
-            status = at.lstat()
-        except FileNotFoundError:
-            return Cell(covers=covers)
-        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-            content = f"of {printable(name)}/" if parts[index + 1 :] else "device 0:0"
-            return Cell("whiteout", True, "whiteout", content)
-        if stat.S_ISDIR(status.st_mode):
-            covers = covers or _is_opaque(at)
-        elif parts[index + 1 :]:
-            return Cell(covers=True)  # a file where the layers below have a directory
+    above = os.path.dirname(path)
+    parent = look(directory, above) if above else Cell("directory")
+    if parent.kind == "whiteout":
+        return parent._replace(content="of its directory")
+    at = directory / path
+    if parent.kind != "directory" or not os.path.lexists(at):
+        return Cell(covers=parent.covers)
+    status = at.lstat()
+    if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+        return Cell("whiteout", True, "whiteout", "device 0:0")
     if stat.S_ISDIR(status.st_mode):
-        return Cell("directory", covers, "opaque" if _is_opaque(at) else "directory")
+        opaque = _is_opaque(at)
+        return Cell("directory", opaque or parent.covers, "opaque" if opaque else "directory")
     if stat.S_ISLNK(status.st_mode):
         return Cell("symlink", True, "symlink", f"→ {printable(os.readlink(at))}")
     return Cell("file", True, size(status.st_size), _first_line(at) if stat.S_ISREG(status.st_mode) else "")
@@ -91,38 +86,9 @@ def _is_opaque(directory: Path) -> bool:
 
 
 def _first_line(file: Path) -> str:
-    with file.open("rb") as opened:
-        line = opened.read(200).partition(b"\n")[0]
-    text = line.decode("utf-8", "replace")
-    return text if text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text else ""
-
-
-def telling(directories: Sequence[Path], most: int) -> list[str]:
-    """So many paths at most: changed, removed, added and untouched ones, of the topmost directories first."""
-    found: dict[str, list[str]] = {"changed": [], "removed": [], "added": [], "untouched": []}
-    for index, directory in enumerate(directories):
-        for path, gone in islice(files(directory), LOOKED_AT):
-            if any(look(above, path) != Cell() for above in directories[:index]):
-                continue
-            below = any(look(other, path).kind for other in directories[index + 1 :])
-            new = "added" if index < len(directories) - 1 else "untouched"
-            found["removed" if gone else "changed" if below else new].append(path)
-    in_turn = (path for turn in range(most) for paths in found.values() for path in paths[turn : turn + 1])
-    chosen = set(islice(in_turn, most))
-    return [path for paths in found.values() for path in paths if path in chosen]
-
-
-def files(directory: Path) -> Iterator[tuple[str, bool]]:
-    """Every regular file below, and every whiteout, which is True; those that lie least deep first."""
-    waiting = [("", directory)]
-    for prefix, here in waiting:
-        with os.scandir(here) as entries:
-            for one in sorted(entries, key=lambda one: one.name):
-                mode = one.stat(follow_symlinks=False).st_mode
-                if stat.S_ISDIR(mode):
-                    waiting.append((f"{prefix}{one.name}/", Path(one.path)))
-                elif stat.S_ISREG(mode) or stat.S_ISCHR(mode):
-                    yield prefix + one.name, stat.S_ISCHR(mode)
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        line = opened.readline(200).rstrip("\n")
+    return line if line.isprintable() and "\N{REPLACEMENT CHARACTER}" not in line else ""
 
 
 def seen(cells: Sequence[Cell]) -> list[int]:
@@ -136,20 +102,40 @@ def seen(cells: Sequence[Cell]) -> list[int]:
     return shown
 
 
-def real(path: str, directories: Sequence[Path]) -> str:
+def telling(directories: Sequence[Path], most: int) -> list[str]:
+    """So many paths at most: changed, removed, added and untouched ones, of the topmost directories first."""
+    found: dict[str, list[str]] = {"changed": [], "removed": [], "added": [], "untouched": []}
+    for path in dict.fromkeys(path for one in directories for path in islice(files(one), LOOKED_AT)):
+        cells = [look(one, path) for one in directories]
+        having = [index for index, cell in enumerate(cells) if cell.kind]
+        new = "untouched" if having == [len(cells) - 1] else "added"
+        found["removed" if not seen(cells) else "changed" if len(having) > 1 else new].append(path)
+    in_turn = (path for turn in range(most) for paths in found.values() for path in paths[turn : turn + 1])
+    chosen = set(islice(in_turn, most))
+    return [path for paths in found.values() for path in paths if path in chosen]
+
+
+def files(directory: Path) -> Iterator[str]:
+    """Every regular file below, and every whiteout; those that lie least deep first."""
+    waiting = [directory]
+    for here in waiting:
+        for one in sorted(here.iterdir()):
+            mode = one.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                waiting.append(one)
+            elif stat.S_ISREG(mode) or stat.S_ISCHR(mode):
+                yield str(one.relative_to(directory))
+
+
+def real(path: str, directories: Sequence[Path], links: int = LINKS) -> str:
     """The path without symbolic links among its directories, as one sees them in the merged tree."""
-    done: list[str] = []
-    waiting = path.split("/")
-    links = 0
-    while waiting:
-        done.append(waiting.pop(0))
-        cells = [look(directory, "/".join(done)) for directory in directories]
+    parts = path.split("/")
+    for end in range(1, len(parts)):
+        way = "/".join(parts[:end])
+        cells = [look(directory, way) for directory in directories]
         shown = seen(cells)
-        if waiting and shown and cells[shown[0]].kind == "symlink" and links < LINKS:
-            links += 1
-            target = os.readlink(directories[shown[0]] / "/".join(done))
-            whole = os.path.normpath(
-                "/" + ("" if target.startswith("/") else "/".join(done[:-1])) + "/" + target
-            )
-            done, waiting = [], [*whole.strip("/").split("/"), *waiting]
-    return "/".join(done)
+        if links and shown and cells[shown[0]].kind == "symlink":
+            target = os.readlink(directories[shown[0]] / way)
+            whole = os.path.normpath(os.path.join("/", *parts[: end - 1], target, *parts[end:]))
+            return real(whole.strip("/"), directories, links - 1)
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -75,7 +76,7 @@ def draw_tree(
     figure, axes = canvas(max(left, 360), height)
     for start, column in zip(starts, columns, strict=True):
         write(axes, start, ROW / 2, column, size=9)
-    axes.plot([8, max(left, 360) - 8], [ROW, ROW], color=RULE, linewidth=0.7, alpha=0.6)
+    rule(axes, 8, max(left, 360) - 8, ROW)
     ends: dict[int, float] = {}  # depth -> where the last node of that depth stands
     for index, (depth, node) in enumerate(rows):
         y = ROW * (index + 1.5)
@@ -145,6 +146,11 @@ def box(
     axes.add_patch(patch)
 
 
+def rule(axes: Axes, start: float, end: float, y: float) -> None:
+    """A thin line across."""
+    axes.plot([start, end], [y, y], color=RULE, linewidth=0.7, alpha=0.6)
+
+
 def write(
     axes: Axes,
     x: float,
@@ -165,6 +171,14 @@ def cut(text: str) -> str:
     """At most LONGEST characters, without line breaks."""
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def fit(text: str, width: float, size: float = SIZE) -> str:
+    """As much of a line as fits into so many CSS pixels."""
+    if text_width(text, size=size) <= width:
+        return text
+    length = bisect(range(len(text)), width, key=lambda end: text_width(f"{text[:end]}…", size=size)) - 1
+    return text[: max(0, length)].rstrip() + "…"
 
 
 def short(command: Sequence[str]) -> str:

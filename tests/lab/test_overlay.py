@@ -35,7 +35,7 @@ def mounted(tmp_path):
 @pytest.mark.needs("root")
 def test_what_is_seen_is_what_the_kernel_shows(mounted):
     directories = [mounted.upper, *mounted.lower_dirs]
-    paths = {path for one in directories for path, _ in files(one)} | {
+    paths = {path for one in directories for path in files(one)} | {
         "d",
         "etc",
         "etc/issue",
@@ -61,7 +61,7 @@ def test_a_path_in_each_directory(mounted):
     upper, second, first = mounted.upper, *mounted.lower_dirs
     assert look(upper, "etc/passwd") == ("file", True, "11 B", "root:x:0:0")
     assert look(upper, "etc/hosts") == ("whiteout", True, "whiteout", "device 0:0")
-    assert look(upper, "etc/hosts/below") == ("whiteout", True, "whiteout", "of hosts/")
+    assert look(upper, "etc/hosts/below") == ("whiteout", True, "whiteout", "of its directory")
     assert look(upper, "etc/issue") == ("symlink", True, "symlink", "→ motd")
     assert look(second, "d") == ("directory", True, "opaque", "")
     assert look(second, "d/a") == ("", True, "", "")

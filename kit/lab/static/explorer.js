@@ -14,7 +14,7 @@ const chip = (how, text) => made("span", { class: `kit-chip kit-${how}` }, text)
 
 const render = ({ model, el }) => {
   const layers = model.get("layers"), whole = made("input", { type: "checkbox" });
-  let selected = 0, rows = {}, opened = new Set(), current = null;  // of the tree: places like "0/3"
+  let selected = 0, rows = {}, opened = new Set(), current = null;  // of the tree: paths like "usr/lib"
 
   // The picture that stands in the widget's place in a stored notebook, hidden while the widget is here.
   const twin = made("style", {}, `.${model.get("twin")} { display: none; }`);
@@ -40,9 +40,9 @@ const render = ({ model, el }) => {
     part.append(hidden);
     done += layer.bytes;
     const counts = made("span", { class: "kit-counts" });
-    Object.keys(MARKS).forEach((how, i) => layer.counts[i] && counts.append(chip(how, layer.counts[i])));
+    Object.keys(MARKS).forEach((how, i) => layer.counts[i] && counts.append(chip(how, MARKS[how] + layer.counts[i].toLocaleString("en"))));
     const option = made("div", { role: "option", id: `${model.get("twin")}-${index}`, title: layer.by },
-      made("strong", {}, layer.number), made("span", { class: "kit-part", "aria-hidden": "true" }, part),
+      made("strong", {}, index + 1), made("span", { class: "kit-part", "aria-hidden": "true" }, part),
       made("span", { class: "kit-size", title: `${layer.packed} packed` }, layer.unpacked), counts,
       made("code", {}, layer.by));
     option.addEventListener("click", () => select(index));
@@ -63,15 +63,15 @@ const render = ({ model, el }) => {
   const receive = (message) => {
     if (message.layer !== selected + 1 || message.whole !== whole.checked) return;  // an answer that came too late
     if ("" in message.rows) [rows, opened, current] = [message.rows, new Set(Object.keys(message.rows)), null];
-    else for (const [place, found] of Object.entries(message.rows)) { rows[place] = found; opened.add(place); }
+    else for (const [path, found] of Object.entries(message.rows)) { rows[path] = found; opened.add(path); }
     show();
   };
 
   const show = () => {
     const hadFocus = tree.contains(document.activeElement);
     const lines = [];
-    const visit = (place, level) => rows[place].forEach((row, i) => {
-      const here = place ? `${place}/${i}` : `${i}`;
+    const visit = (path, level) => rows[path].forEach((row) => {
+      const here = path ? `${path}/${row[0]}` : row[0];
       const open = opened.has(here) && Boolean(rows[here]);
       lines.push(line(here, row, level, open));
       if (open) visit(here, level + 1);
@@ -81,12 +81,12 @@ const render = ({ model, el }) => {
     tree.setAttribute("aria-label", `files of layer ${selected + 1}`);
     root.dataset.layer = selected + 1;
     status.textContent = `layer ${selected + 1} of ${layers.length}: what it changed`;
-    const now = lines.find((one) => one.dataset.place === current) ?? lines[0];
+    const now = lines.find((one) => one.dataset.path === current) ?? lines[0];
     if (now) now.tabIndex = 0;
     if (now && hadFocus) now.focus();
   };
 
-  const line = (place, [name, how, size, attributes, note, branch], level, open) => {
+  const line = (path, [name, how, size, attributes, note, branch], level, open) => {
     const mark = how ? chip(how, MARKS[how]) : made("span", { class: "kit-chip" });
     if (how) mark.setAttribute("aria-label", how);
     const item = made("div", { role: "treeitem", tabindex: "-1", "aria-level": level, class: `kit-row kit-is-${how}` },
@@ -95,22 +95,22 @@ const render = ({ model, el }) => {
       made("span", { class: "kit-size" }, size), made("span", { class: "kit-note" }, note),
       made("code", {}, attributes));
     item.style.setProperty("--level", level - 1);
-    item.dataset.place = place;
+    item.dataset.path = path;
     if (branch) item.setAttribute("aria-expanded", open);
     return item;
   };
 
   const toggle = (item, open) => {
-    const place = current = item.dataset.place;
-    if (!open) opened.delete(place);
-    else if (rows[place]) opened.add(place);
-    else return ask(place);
+    const path = current = item.dataset.path;
+    if (!open) opened.delete(path);
+    else if (rows[path]) opened.add(path);
+    else return ask(path);
     show();
   };
   const move = (item) => {
     if (!item) return;
     tree.querySelectorAll("[tabindex='0']").forEach((one) => { one.tabIndex = -1; });
-    current = item.dataset.place;
+    current = item.dataset.path;
     item.tabIndex = 0;
     item.focus();
   };
@@ -124,12 +124,12 @@ const render = ({ model, el }) => {
   tree.addEventListener("keydown", (event) => {
     const item = event.target.closest("[role=treeitem]");
     if (!item) return;
-    const parent = item.dataset.place.split("/").slice(0, -1).join("/");
+    const parent = item.dataset.path.split("/").slice(0, -1).join("/");
     const act = {
       ArrowDown: () => move(item.nextElementSibling), ArrowUp: () => move(item.previousElementSibling),
       Home: () => move(tree.firstElementChild), End: () => move(tree.lastElementChild),
       ArrowRight: () => item.ariaExpanded === "false" ? toggle(item, true) : item.ariaExpanded && move(item.nextElementSibling),
-      ArrowLeft: () => item.ariaExpanded === "true" ? toggle(item, false) : move(tree.querySelector(`[data-place="${parent}"]`)),
+      ArrowLeft: () => item.ariaExpanded === "true" ? toggle(item, false) : move([...tree.children].find((one) => one.dataset.path === parent)),
       Enter: () => item.ariaExpanded && toggle(item, item.ariaExpanded === "false"),
     }[event.key === " " ? "Enter" : event.key];
     if (act) { event.preventDefault(); act(); }
