@@ -122,7 +122,7 @@ def tag(directory: Path | None, source: str, target: str) -> None:
 def rmi(directory: Path | None, force: bool, names: tuple[str, ...]) -> None:
     """Remove names, and with an image's last one what no other image needs."""
     from kit.images.errors import ImageError
-    from kit.images.prune import untag
+    from kit.images.gc import untag
     from kit.images.shown import split
 
     store, failed = opened(directory), False

@@ -12,11 +12,10 @@ from kit.images.descriptor import Descriptor, Platform
 from kit.images.directory import diff, from_directory
 from kit.images.entry import Entry
 from kit.images.errors import ImageError
-from kit.images.gc import collect
+from kit.images.gc import collect, prune
 from kit.images.image import Image
 from kit.images.layer import Layer, pack
 from kit.images.load import load
-from kit.images.prune import prune
 from kit.images.reference import Reference
 from kit.images.rootfs import Rootfs, mount
 from kit.images.save import save, save_directory

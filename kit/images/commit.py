@@ -104,15 +104,11 @@ def timestamp(seconds: int | None = None) -> str:
     By default that in $SOURCE_DATE_EPOCH, in seconds since 1970, with which a build gives the same bytes
     tomorrow, or else now. Raises ImageError where the variable holds no such time.
     """
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    chosen = os.environ.get("SOURCE_DATE_EPOCH") or None if seconds is None else seconds
     try:
-        if seconds is None and text:
-            seconds = int(text)
-        moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        moment = datetime.now(UTC) if chosen is None else datetime.fromtimestamp(int(chosen), UTC)
     except (ValueError, OverflowError, OSError):
-        raise ImageError(
-            f"{seconds if seconds is not None else text!r} is no time in seconds since 1970",
-            "SOURCE_DATE_EPOCH",
-            "Unset it, or set it to the output of `date +%s`.",
-        ) from None
+        remedy = "Unset it, or set it to the output of `date +%s`."
+        what = f"{chosen!r} is no time in seconds since 1970"
+        raise ImageError(what, "SOURCE_DATE_EPOCH", remedy) from None
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

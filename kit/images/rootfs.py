@@ -17,7 +17,6 @@ import secrets
 import weakref
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 from kit import owner
 from kit.images.beneath import OPEN_DIRECTORY
@@ -81,9 +80,7 @@ class Rootfs:
     def __enter__(self) -> Rootfs:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

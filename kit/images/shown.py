@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 from kit.images.documents import Document
 from kit.images.errors import BadReference, ImageError
@@ -15,7 +14,16 @@ from kit.images.store import Store
 from kit.show import Table, size
 
 _LONG = 45  # characters of a history's line, as Docker cuts them
-_UNITS = (("year", 730, 365), ("month", 60, 30), ("week", 14, 7), ("day", 2, 1))  # from so many days on
+_DAY = 86400  # seconds
+_UNITS = (  # from so many seconds on, each of so many
+    ("year", 730 * _DAY, 365 * _DAY),
+    ("month", 60 * _DAY, 30 * _DAY),
+    ("week", 14 * _DAY, 7 * _DAY),
+    ("day", 2 * _DAY, _DAY),
+    ("hour", 5400, 3600),
+    ("minute", 90, 60),
+    ("second", 0, 1),
+)
 
 
 def images(store: Store, digests: bool = False) -> Table:
@@ -73,24 +81,17 @@ def inspect(image: Image) -> Document:
 def card(image: Image) -> Table:
     """One image in a few rows: what it is called, what it holds, what it runs."""
     about = inspect(image)
-    config = about["Config"]
-    rows: list[tuple[str, Any]] = [
-        ("names", ", ".join(about["RepoTags"])),
-        ("id", image.id[7:19]),
-        ("created", about["Created"]),
-        ("platform", image.platform),
-        ("layers", f"{len(image.layers)}, {size(image.size)}"),
-        *(
-            (key, config[key])
-            for key in ("Entrypoint", "Cmd", "User", "WorkingDir", "Env")
-            if config.get(key)
-        ),
-    ]
-    texts = [
-        (key, _plain(json.dumps(one, ensure_ascii=False) if isinstance(one, list) else one))
-        for key, one in rows
-    ]
-    return Table("Image", ["", ""], texts)
+    rows: dict[str, object] = {
+        "names": ", ".join(about["RepoTags"]),
+        "id": image.id[7:19],
+        "created": about["Created"],
+        "platform": image.platform,
+        "layers": f"{len(image.layers)}, {size(image.size)}",
+    }
+    for key in ("Entrypoint", "Cmd", "User", "WorkingDir", "Env"):
+        if value := about["Config"].get(key):
+            rows[key] = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+    return Table("Image", ["", ""], [(key, _plain(text)) for key, text in rows.items()])
 
 
 def _plain(text: object) -> str:
@@ -114,14 +115,7 @@ def age(created: object, now: datetime | None = None) -> str:
         seconds = int(((now or datetime.now(UTC)) - then.replace(tzinfo=then.tzinfo or UTC)).total_seconds())
     except ValueError:
         return ""
-    days = seconds // 86400
-    for unit, start, length in _UNITS:
-        if days >= start:
-            return _ago(days // length, unit)
-    if seconds >= 5400:
-        return _ago(round(seconds / 3600), "hour")
-    return _ago(round(seconds / 60), "minute") if seconds >= 90 else _ago(max(seconds, 0), "second")
-
-
-def _ago(count: int, unit: str) -> str:
+    seconds = max(seconds, 0)
+    unit, _, length = next(one for one in _UNITS if seconds >= one[1])
+    count = round(seconds / length) if length < _DAY else seconds // length
     return f"{count} {unit}{'' if count == 1 else 's'} ago"
