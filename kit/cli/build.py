@@ -23,7 +23,6 @@ from kit.cli.store import STORE, opened, told
 @click.option("--no-cache", is_flag=True, help="Do every step anew.")
 @click.option("--network", type=click.Choice(["none", "host"]), default="none", help="What a RUN has of it.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's id, and nothing else.")
-@click.option("--iidfile", type=click.Path(path_type=Path), help="Write the image's id to this file.")
 @STORE
 @told
 def build(
@@ -36,17 +35,12 @@ def build(
     no_cache: bool,
     network: str,
     quiet: bool,
-    iidfile: Path | None,
     directory: Path | None,
 ) -> None:
     """Build an image from a Dockerfile and the files in the directory CONTEXT.
 
     A step that was done before is CACHED. A RUN has no network unless --network=host says so. Needs root.
     """
-    if str(context) == "-" or str(file) == "-":
-        raise click.ClickException(
-            "a context or Dockerfile from standard input is Docker's, and not the kit's: name a directory"
-        )
     from kit.images import build as builder
     from kit.images.build.builder import check_privilege
     from kit.images.build.progress import Printer
@@ -70,8 +64,6 @@ def build(
     except builder.BuildFailed as error:
         # What the program printed has been seen, unless we were to be quiet.
         raise click.ClickException(str(error) if quiet else str(error).partition("\n")[0]) from None
-    if iidfile is not None:
-        iidfile.write_text(built.image.id)
     if quiet:
         click.echo(built.image.id)
     else:

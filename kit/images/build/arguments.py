@@ -6,7 +6,7 @@ says ARG with its name again. A value given with --build-arg goes before the def
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kit.images.build.dockerfile import Dockerfile
 from kit.images.build.instruction import Instruction, expanded
@@ -42,3 +42,9 @@ def declared(one: Instruction, given: Mapping[str, str], otherwise: Mapping[str,
         elif name in otherwise:
             values[name] = otherwise[name]
     return values
+
+
+def unused(given: Mapping[str, str], instructions: Iterable[Instruction]) -> list[str]:
+    """The values given that no ARG takes."""
+    taken = {word.partition("=")[0] for one in instructions if one.name == "ARG" for word in one.words}
+    return sorted(given.keys() - taken - PROXIES)

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from kit.images.build.arguments import PROXIES, before_from
+from kit.images.build.arguments import before_from, unused
 from kit.images.build.context import Context
 from kit.images.build.dockerfile import parse
 from kit.images.build.errors import BadDockerfile, BuildFailed
 from kit.images.build.events import Done, Event, Started, Step, Warned
 from kit.images.build.ignore import Ignore
-from kit.images.build.instruction import Instruction
 from kit.images.build.plan import Plan
 from kit.images.build.progress import Built
 from kit.images.build.run import NETWORKS
@@ -66,13 +65,9 @@ def build(
     tell = progress or (lambda event: None)
     with store.writing():
         plan = Plan(store, parsed, variables, target)
-        for one in plan.instructions:
-            _check_network(one, network)
-        everywhere = [one for stage in parsed.stages for one in stage.instructions]
-        args = [one for one in (*parsed.args, *everywhere, *plan.instructions) if one.name == "ARG"]
-        used = {word.partition("=")[0] for one in args for word in one.words}
-        for name in sorted(given.keys() - used - PROXIES):
-            tell(Warned(f"The build argument {name} is for no ARG in {file.name}, and was not used."))
+        _check_network(plan, network)
+        for name in unused(given, (*parsed.args, *plan.instructions)):
+            tell(Warned(f"The build argument {name} was not used: no ARG of these stages takes it."))
         with Context(context, Ignore.read(context, file)) as files:
             site = Site(store, files, parsed.escape, given, variables, network, no_cache, epoch, tell)
             builder = _Builder(site, plan)
@@ -85,32 +80,28 @@ def build(
 def check_privilege() -> None:
     """Raise :class:`KernelError` EPERM for everyone but root."""
     if os.geteuid():
-        raise KernelError(
-            "build an image", errno.EPERM, "A build mounts images and runs programs: be root, sudo."
-        )
+        remedy = "A build mounts images and runs programs: be root, sudo."
+        raise KernelError("build an image", errno.EPERM, remedy)
 
 
 def _tag(text: str) -> str:
     reference = Reference.parse(text)
     if reference.digest:
-        raise BadReference(
-            "a digest comes from the image, and can't be given", text, "Leave out what follows @."
-        )
+        raise BadReference("a digest comes from the image, and can't be given", text, "Leave out the @.")
     return str(reference)
 
 
-def _check_network(one: Instruction, network: str) -> None:
+def _check_network(plan: Plan, network: str) -> None:
     """What a Dockerfile says does not open the machine's network: that is for who builds to decide."""
-    if one.name == "RUN" and one.flags.get("network") == "host" != network:
-        what = "RUN --network=host, and the build has no network"
-        raise BadDockerfile(what, one.where, "Build with --network=host.")
+    for one in plan.instructions:
+        if one.flags.get("network") == "host" != network:
+            what = "RUN --network=host, and the build has no network"
+            raise BadDockerfile(what, one.where, "Build with --network=host.")
 
 
 def _read(file: Path, context: Path) -> bytes:
     if not context.is_dir():
-        raise BadDockerfile(
-            "the build context is no directory", str(context), "Name the one to copy files from."
-        )
+        raise BadDockerfile("the context is no directory", str(context), "Name the one to copy from.")
     try:
         return file.read_bytes()
     except OSError as error:

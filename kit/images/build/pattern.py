@@ -20,7 +20,7 @@ def expression(pattern: str, deep: bool = False) -> str:
 
     ``*`` and ``?`` do not match "/", ``[a-z]`` is a set and ``[^a-z]`` one of what is not in it, ``\\`` takes
     the next character as it is. ``deep``: "**" matches any number of directories, none included. Raises
-    ValueError for a set that does not end, or a ``\\`` at the end.
+    ValueError for a set that does not end or runs backwards, or a ``\\`` at the end.
     """
     done, at = "", 0
     while at < len(pattern):
@@ -49,12 +49,10 @@ def _set(pattern: str, at: int) -> tuple[str, int]:
     found = re.compile(r"(\^?)((?:\\.|[^\]\\])+)\]", re.DOTALL).match(pattern, at)
     if not found:
         raise ValueError(f"a '[' without its ']' in {pattern!r:.100}")
-    done = ""
-    for low, high in re.findall(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", found[2], re.DOTALL):
-        if not high:
-            done += re.escape(low[-1])
-        elif low[-1] <= high[-1]:
-            done += f"{re.escape(low[-1])}-{re.escape(high[-1])}"
-    if not done:  # ranges that run backwards hold nothing
-        return ("[^/]" if found[1] else "(?!)"), found.end()
-    return f"(?!/)[{found[1]}{done}]", found.end()
+    parts = re.findall(r"\\.|.", found[2], re.DOTALL)
+    inside = "".join(part if part == "-" else re.escape(part[-1]) for part in parts)
+    try:
+        re.compile(f"[{inside}]")
+    except re.error as error:
+        raise ValueError(f"{error} in {pattern!r:.100}") from None
+    return f"(?!/)[{found[1]}{inside}]", found.end()

@@ -55,9 +55,7 @@ def place(
                 layer.add(layer.directory(target), source.below, mode)
             elif unpack_in and source.top.source and is_archive(source.top.source):
                 if mode is not None:
-                    raise layer.refuse(
-                        f"--chmod of an archive, {source.top.name:.200}", "Its own modes count."
-                    )
+                    raise layer.refuse("--chmod with an archive to unpack", "Its own modes count.")
                 layer.add(layer.directory(target), unpacked(source.top.source, unpack_in, where))
             elif is_directory or layer.is_directory(target):
                 layer.add(layer.directory(target), [source.top], mode)

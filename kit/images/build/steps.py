@@ -8,7 +8,6 @@ Dockerfile reference.
 from __future__ import annotations
 
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -172,9 +171,8 @@ class Steps:
             raise self._failed(one, step, ended, bytes(tail))
 
     def _failed(self, one: Instruction, step: Step, ended: Ended, tail: bytes) -> BuildFailed:
-        how, remedy = f"exit status {ended.status}", ""
-        if ended.status < 0:
-            how = f"killed by signal {-ended.status}, {signal.strsignal(-ended.status)}"
+        how = f"exit status {ended.status}" if ended.status >= 0 else f"killed by signal {-ended.status}"
+        remedy = ""
         if ended.out_of_memory:
             how += ", out of memory"
             remedy = "The kernel killed a program of it: have it use less."

@@ -261,7 +261,7 @@ def test_an_argument_that_nothing_takes_is_warned_of(build):
     told = []
     build("FROM busybox\nARG A\n", build_args={"A": "1", "B": "2", "HTTPS_PROXY": "3"}, progress=told.append)
     assert [e.text for e in told if isinstance(e, Warned)] == [
-        "The build argument B is for no ARG in Dockerfile, and was not used."
+        "The build argument B was not used: no ARG of these stages takes it."
     ]
 
 
