@@ -112,11 +112,8 @@ def place(program: str | os.PathLike[str]) -> Path:
 
 def _add_needs(files: HostFiles, programs: Iterable[Path]) -> None:
     for program in programs:
-        needs = elf.needs(program)
-        for library in needs.files:
-            files.add(library)
-        if needs.cache:
-            files.add("/etc/ld.so.cache")
+        for needed in elf.needs(program):
+            files.add(needed)
 
 
 def python() -> list[Entry]:

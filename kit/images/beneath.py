@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 from kit.images.errors import HostileLayer
 from kit.images.whiteouts import is_whiteout, make_opaque
@@ -24,7 +24,6 @@ from kit.linux.remove import remove
 _DEPTH = 256  # directories that a name in a layer may go down
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = 0o755, 0, 0  # mode and owner of a directory that no layer speaks of
-_Made = TypeVar("_Made")
 
 
 def split(name: str, what: str) -> list[str]:
@@ -107,10 +106,7 @@ class Beneath:
             return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
         return _NEW
 
-    def anew(self, name: str, make: Callable[[], _Made]) -> _Made:
-        """What ``make`` makes as ``name`` in the present directory; what is in its way is removed."""
-        try:
-            return make()
-        except FileExistsError:
+    def clear(self, name: str) -> None:
+        """Remove what stands as ``name`` in the present directory, if anything does."""
+        with suppress(FileNotFoundError):
             remove(name, self.parent)
-            return make()

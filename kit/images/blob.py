@@ -115,8 +115,7 @@ class Reader(io.BufferedReader):
     """A blob opened for reading; ``digest`` and ``size`` (bytes) are what it must have."""
 
     def __init__(self, file: io.FileIO, digest: str, size: int) -> None:
-        self.digest = digest
-        self.size = size
+        self.digest, self.size = digest, size
         super().__init__(_Verified(file, digest, size), CHUNK)
 
 
@@ -124,9 +123,7 @@ class _Verified(io.RawIOBase):
     """Hands on the bytes of ``file``, in order, and the last of them only if all are right."""
 
     def __init__(self, file: io.FileIO, digest: str, size: int) -> None:
-        self._file = file
-        self._digest = digest
-        self._left = size
+        self._file, self._digest, self._left = file, digest, size
         self._hash = hashlib.sha256()
 
     def readable(self) -> bool:

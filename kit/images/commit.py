@@ -37,10 +37,9 @@ def commit(
     """The image ``base`` with ``entries`` as a layer on top, or with None just another ``config``.
 
     ``config`` (Env, Cmd, WorkingDir …) takes the place of the base's, which is kept where there is none.
-    ``created_by`` is the line for the history, ``created`` a time as :func:`timestamp` gives it, by default
-    that of now. The same arguments give the same digest. The image has no name yet: hold
-    :meth:`Store.writing` from here to the tag. Raises as :func:`kit.images.layer.pack`, and KernelError where
-    it can't be written.
+    ``created_by`` is the line for the history, ``created`` a time as :func:`timestamp` gives it. The same
+    arguments give the same digest. The image has no name yet: hold :meth:`Store.writing` from here to the
+    tag. Raises as :func:`kit.images.layer.pack`, and KernelError where it can't be written.
     """
     draft = Draft(store, base)
     if config is not None:

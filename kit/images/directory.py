@@ -16,14 +16,15 @@ from kit.images.entry import Entry, Kind
 from kit.images.errors import ImageError
 from kit.images.whiteouts import OPAQUE, OVERLAY, WHITEOUT
 
-KINDS: dict[int, Kind] = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-    stat.S_IFIFO: "fifo",
+FORMATS: dict[Kind, int] = {  # the kernel's number for each kind of file: inode(7)
+    "file": stat.S_IFREG,
+    "directory": stat.S_IFDIR,
+    "symlink": stat.S_IFLNK,
+    "char": stat.S_IFCHR,
+    "block": stat.S_IFBLK,
+    "fifo": stat.S_IFIFO,
 }
+_KINDS = {number: kind for kind, number in FORMATS.items()}
 
 
 def _xattrs(path: str) -> dict[str, bytes]:
@@ -61,7 +62,7 @@ def entry_of(name: str, path: str, status: os.stat_result, seen: dict[tuple[int,
     ``seen`` has the first name of each file with several, as device and inode. Raises ImageError for a name
     that means a whiteout.
     """
-    kind = KINDS.get(stat.S_IFMT(status.st_mode))
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None
     if name.rpartition("/")[2].startswith(WHITEOUT):
@@ -96,9 +97,9 @@ def from_directory(directory: Path) -> Iterator[Entry]:
 def diff(upper: Path) -> Iterator[Entry]:
     """What an overlay's upper directory changed, with whiteouts in the form that layers have.
 
-    A device 0:0 stands for a removed name there, an "opaque" note for a directory that was made anew; the
-    overlay's other notes are left out. Nothing may be mounted from ``upper`` or change it meanwhile. Raises
-    ImageError where the overlay was mounted with metacopy or redirect_dir: contents are then not all here.
+    A device 0:0 stands for a removed name there, an "opaque" note for a directory that was made anew. Nothing
+    may be mounted from ``upper`` or change it meanwhile. Raises ImageError where the overlay was mounted with
+    metacopy or redirect_dir: contents are then not all here.
     """
     seen: dict[tuple[int, int], str] = {}
     for name, path, status in _walk(upper):

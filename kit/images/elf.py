@@ -19,6 +19,7 @@ from kit.images.errors import ImageError
 _IDENT = b"\x7fELF\x02" + (b"\x01" if sys.byteorder == "little" else b"\x02")  # 64 bits, this byte order
 _PT_DYNAMIC, _PT_INTERP = 2, 3
 _PATH_MAX = 4096
+CACHE = Path("/etc/ld.so.cache")
 _FOUND = re.compile(r"^\t(?:\S+ => )?(/.*) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
 
@@ -33,15 +34,6 @@ class Header(NamedTuple):
 
     interpreter: str | None
     dynamic: bool
-
-
-class Needs(NamedTuple):
-    """``files``: the loader and the libraries, by path. ``cache``: whether the loader finds one of them only
-    through /etc/ld.so.cache.
-    """
-
-    files: tuple[Path, ...] = ()
-    cache: bool = False
 
 
 def header(path: str | os.PathLike[str]) -> Header | None:
@@ -68,21 +60,21 @@ def header(path: str | os.PathLike[str]) -> Header | None:
     return Header(name, _PT_DYNAMIC in kinds)
 
 
-def needs(path: str | os.PathLike[str]) -> Needs:
-    """Everything that the loader maps for a program or a library, found as the loader finds it.
+def needs(path: str | os.PathLike[str]) -> list[Path]:
+    """The loader and all that it maps for a program or a library, found as the loader finds it.
 
-    What a program opens later with dlopen(3) is not among it. Runs the loader (never the program), with an
+    Among it is /etc/ld.so.cache where something is found through that only: it lists all the machine's
+    libraries. What a program opens later with dlopen(3) is not. Runs the loader (never the program), with an
     empty environment. Raises :class:`NotOnHost` where a library is missing; OSError as open(2) has it.
     """
     found = header(path)
     if found is None or not found.dynamic:
-        return Needs()
+        return []
     mine = header(sys.executable)
     loader = found.interpreter or (mine and mine.interpreter)
     if not loader:
-        return Needs()  # a library, on a machine where nothing is linked to libraries
-    # The cache lists all the machine's libraries, so an image holds it only where there is no way without.
-    for cache, options in ((False, ["--inhibit-cache"]), (True, [])):
+        return []  # a library, on a machine where nothing is linked to libraries
+    for options, cache in ((["--inhibit-cache"], []), ([], [CACHE])):
         words = [loader, *options, "--list", os.path.abspath(path)]
         try:
             answer = subprocess.run(words, env={}, capture_output=True, timeout=60)
@@ -90,8 +82,8 @@ def needs(path: str | os.PathLike[str]) -> Needs:
             raise NotOnHost(f"its loader {loader} does not run: {error.strerror}", path) from None
         text = os.fsdecode(answer.stdout)
         if answer.returncode == 0 and " => not found" not in text:
-            files = [found.interpreter] if found.interpreter else []
-            return Needs(tuple(map(Path, dict.fromkeys([*files, *_FOUND.findall(text)]))), cache)
+            first = [found.interpreter] if found.interpreter else []
+            return [*map(Path, dict.fromkeys([*first, *_FOUND.findall(text)])), *cache]
     said = os.fsdecode(answer.stderr).strip() or text.strip() or f"it ended with {answer.returncode}"
     remedy = "Install the library that is missing; if the program finds it here, LD_LIBRARY_PATH helped it."
     raise NotOnHost(f"its loader {loader} says: {said}", path, remedy)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import struct
 
-from kit.images.directory import KINDS
+from kit.images.directory import FORMATS
 from kit.images.entry import Entry
 from kit.images.tar import BLOCK, TYPES, XATTR
 
 _USTAR = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 8s 64x 8s 8s 155s 12x")
 _NAME, _PREFIX = 100, 155  # bytes of these two fields
-_FORMATS = {kind: number for number, kind in KINDS.items()}
-_FORMATS["hardlink"] = _FORMATS["file"]
+_FORMATS = FORMATS | {"hardlink": FORMATS["file"]}
 
 
 def header(entry: Entry, size: int) -> bytes:

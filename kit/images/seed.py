@@ -1,8 +1,7 @@
 """The base images, from what is on this machine into a store; and where the store is. See the XDG base
 directory specification for that, and the OCI image-spec, annotations.md, for the labels.
 
-The same machine gives the same digests each time: the images say of themselves that they are as old as
-:data:`CREATED`, whenever that is said.
+The same machine gives the same digests each time, since all say that they were made at :data:`CREATED`.
 """
 
 from __future__ import annotations
@@ -48,8 +47,7 @@ BASES = tuple(_BASES)
 def seed(store: Store, names: Iterable[str] = BASES) -> dict[str, Image]:
     """The base images of these names; those that the store doesn't have are made.
 
-    Raises :class:`UnknownImage` for a name that is not in :data:`BASES`, before anything is made, and
-    :class:`NotOnHost` where this machine has no static busybox.
+    Raises :class:`UnknownImage` for a name that is not in :data:`BASES`, and :class:`NotOnHost`.
     """
     names = [names] if isinstance(names, str) else list(names)
     if unknown := [name for name in names if name not in _BASES]:
@@ -92,8 +90,8 @@ def _write(store: Store, name: str, layers: _Layers, config: dict[str, Any], cre
 def from_host(store: Store, programs: Iterable[str], name: str, *, cmd: Sequence[str] | None = None) -> Image:
     """The smallest image that holds these programs of this machine and all that they load, as ``name``.
 
-    It runs ``cmd``, by default the first of the programs. See :func:`kit.images.bases.from_host` for what
-    can't be seen from outside, and for the errors; raises :class:`BadReference` for the name as well.
+    It runs ``cmd``, by default the first of the programs. Raises as :func:`kit.images.bases.from_host`, which
+    says what can't be seen from outside, and :class:`BadReference`.
     """
     programs = list(programs)
     Reference.parse(name)

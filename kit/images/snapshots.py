@@ -10,7 +10,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -51,10 +51,6 @@ class Snapshots:
         """Where the snapshot is, or would be; raises :class:`BadDescriptor` for what is no digest."""
         return self.directory / check_digest(chain_id).removeprefix("sha256:") / "fs"
 
-    def lower_dirs(self, chain: Sequence[str]) -> list[Path]:
-        """The directories of a chain (lowest first) in an overlay's order, topmost first."""
-        return [self.path(chain_id) for chain_id in reversed(chain)]
-
     def hold(self, image: Image) -> Held:
         """The image's snapshots, for as long as they are needed; those that are missing are made.
 
@@ -76,8 +72,7 @@ class Snapshots:
         work = place.with_name(f".{place.name}")
         with as_kernel_error("unpack a layer in", work):
             work.mkdir(mode=0o700, exist_ok=True)
-            lock = _lock(work, fcntl.LOCK_EX)
-            if lock is None:
+            if (lock := _lock(work, fcntl.LOCK_EX)) is None:
                 return
             try:
                 if place.exists():
@@ -110,8 +105,7 @@ class Snapshots:
         removed = []
         for name in sorted(names - {self.path(chain_id).parent.name for chain_id in keep}):
             place = self.directory / name
-            lock = _lock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock is None:
+            if (lock := _lock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)) is None:
                 continue
             try:
                 if not name.startswith("."):

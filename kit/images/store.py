@@ -5,9 +5,9 @@
     blobs/sha256/<hex>         every manifest, configuration and layer, named by the digest of its bytes
     .writing/                  what is not whole yet
 
-So skopeo, umoci, buildah and the kit read the same directory. A blob is written to a temporary name, brought
-to the disk (fsync) and renamed, so that after a power cut it is there whole or not at all. Several programs
-may use a store at once: see :meth:`Store.writing`.
+So skopeo, umoci, buildah and the kit read the same directory. A file is written to a temporary name, brought
+to the disk and renamed: after a power cut it is there whole or not at all. Several programs may use a store
+at once: see :meth:`Store.writing`.
 """
 
 from __future__ import annotations
@@ -96,10 +96,9 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold garbage collection off while the block runs: hold it from the first blob to the name.
+        """Hold garbage collection off, from the first blob to the name: until then it is garbage.
 
-        A blob that no name leads to yet is garbage to a collector. Any number of writers may hold this at
-        once, in any number of programs; each waits while a collector is at work.
+        Any number of writers, in any number of programs, may hold this; each waits for a collector's end.
         """
         with _locked(self.blobs, fcntl.LOCK_SH):
             yield
@@ -124,10 +123,9 @@ class Store:
         return Descriptor(media_type, digest, size)
 
     def open(self, content: Descriptor | str) -> Reader:
-        """The blob as a file whose bytes are verified as they are read.
+        """The blob as a file. Raises :class:`BlobMissing`, :class:`BlobCorrupt` for another size.
 
-        Raises :class:`BlobMissing`, or :class:`BlobCorrupt` where its size is not the descriptor's; reading
-        raises BlobCorrupt in place of the last bytes where the digest is not that of all of them.
+        Reading raises BlobCorrupt in place of the last bytes where the digest is not that of all of them.
         """
         digest = content if isinstance(content, str) else content.digest
         try:
@@ -193,7 +191,7 @@ class Store:
                 entries[:] = [*(one for one in entries if _name(one) != name), entry]
 
     def untag(self, name: str) -> None:
-        """Take the name away; what it stood for stays until it is collected. Raises :class:`UnknownImage`."""
+        """Take the name away, and nothing else. Raises :class:`UnknownImage`."""
         with self._changing() as entries:
             rest = [one for one in entries if _name(one) != name]
             if len(rest) == len(entries):

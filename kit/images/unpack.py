@@ -12,13 +12,14 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from kit.images.beneath import OPEN_DIRECTORY, Beneath, split
 from kit.images.blob import write_all
 from kit.images.compression import decompressed
+from kit.images.directory import FORMATS
 from kit.images.errors import AGAIN, HostileLayer, ImageError, LayerCorrupt
 from kit.images.tar import LIMITS, Limits, Member, Tar
 from kit.images.whiteouts import OVERLAY, WHITEOUT, apply_whiteout, is_whiteout, make_opaque
@@ -44,23 +45,20 @@ def unpack(
 ) -> str:
     """Unpack the layer in ``stream`` (tar, gzip or zstd) into ``directory``; its diff id.
 
-    The directory is for this layer alone, and becomes one of an overlay's: whiteouts are made as the overlay
-    file system has them. ``below`` are the directories of the layers under it, topmost first. Owners are set
-    as root only; setuid bits, setgid bits and capabilities are kept only together with the owner.
+    The directory is for this layer alone, and becomes one of an overlay's, with whiteouts as that has them.
+    ``below`` are the directories of the layers under it, topmost first. Owners are set as root only; setuid
+    bits, setgid bits and capabilities are kept only together with the owner.
 
     Raises HostileLayer, LayerCorrupt (damaged, or not of ``diff_id``), ImageError (the file system refuses).
     The directory then holds a part of the layer: remove it.
     """
     tar = Tar(decompressed(stream), limits)
-    beneath = Beneath(directory, below)
-    try:
+    with closing(Beneath(directory, below)) as beneath:
         unpacker = _Unpacker(tar, beneath, allow_devices)
         for member in tar.members():
             with _speaking_of(member):
                 unpacker.add(member)
         unpacker.finish()
-    finally:
-        beneath.close()
     if diff_id not in (None, tar.digest()):
         raise LayerCorrupt(f"the layer's diff id is {tar.digest()}, and {diff_id} was promised", remedy=AGAIN)
     return tar.digest()
@@ -142,7 +140,8 @@ class _Unpacker:
         self.directories[_identity(status)] = parts, member
 
     def _file(self, name: str, member: Member) -> None:
-        fd = self.beneath.anew(name, lambda: os.open(name, _NEW_FILE, 0o600, dir_fd=self.beneath.parent))
+        self.beneath.clear(name)
+        fd = os.open(name, _NEW_FILE, 0o600, dir_fd=self.beneath.parent)
         try:
             for data in self.tar.content():
                 write_all(fd, data)
@@ -157,24 +156,21 @@ class _Unpacker:
         try:
             if is_whiteout(target, source):
                 raise HostileLayer(f"a hard link to {member.target!r}, which is removed", member.name)
-            self.beneath.anew(
-                name,
-                lambda: os.link(target, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False),
-            )
+            self.beneath.clear(name)
+            os.link(target, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(source)
 
     def _node(self, name: str, member: Member) -> None:
         parent = self.beneath.parent
+        if "\0" in member.target:
+            raise HostileLayer("a link to a name with a zero byte", member.name)
+        device = 0 if member.kind in ("symlink", "fifo") else self._device(member)
+        self.beneath.clear(name)
         if member.kind == "symlink":
-            if "\0" in member.target:
-                raise HostileLayer("a link to a name with a zero byte", member.name)
-            self.beneath.anew(name, lambda: os.symlink(member.target, name, dir_fd=parent))
-        elif member.kind == "fifo":
-            self.beneath.anew(name, lambda: os.mkfifo(name, 0o600, dir_fd=parent))
+            os.symlink(member.target, name, dir_fd=parent)
         else:
-            kind, device = stat.S_IFCHR if member.kind == "char" else stat.S_IFBLK, self._device(member)
-            self.beneath.anew(name, lambda: os.mknod(name, kind | 0o600, device, dir_fd=parent))
+            os.mknod(name, FORMATS[member.kind] | 0o600, device, dir_fd=parent)
         self._settle(f"/proc/self/fd/{parent}/{name}", member)
 
     def _device(self, member: Member) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kit.images import elf
-from kit.images.elf import Header, Needs, NotOnHost
+from kit.images.elf import Header, NotOnHost
 from kit.linux.mount import MountFlags
 from kit.linux.spawn import Mount, run
 
@@ -45,7 +45,7 @@ def test_a_program_names_its_loader_and_a_static_one_has_none():
 @pytest.mark.needs("busybox")
 def test_a_static_program_needs_nothing():
     assert elf.header("/bin/busybox") == Header(None, False)
-    assert elf.needs("/bin/busybox") == Needs()
+    assert elf.needs("/bin/busybox") == []
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_static_program_needs_nothing():
 def test_any_other_file_has_no_header(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     assert elf.header(tmp_path / "file") is None
-    assert elf.needs(tmp_path / "file") == Needs()
+    assert elf.needs(tmp_path / "file") == []
 
 
 def head(offset, size, count):
@@ -87,7 +87,7 @@ def test_what_is_needed_is_what_a_running_program_has_mapped():
     mapped = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    needed = {str(path.resolve()) for path in elf.needs(sys.executable).files}
+    needed = {str(path.resolve()) for path in elf.needs(sys.executable)}
     assert {path for path in mapped if "lib-dynload" not in path} == needed
 
 
@@ -95,15 +95,15 @@ def test_what_is_needed_is_what_a_running_program_has_mapped():
 def test_a_library_beside_the_program_is_found_by_the_run_path(linked):
     program, library = linked("-Wl,-rpath,$ORIGIN/../lib")
     needs = elf.needs(program)
-    assert library.resolve() in {path.resolve() for path in needs.files}
-    assert not needs.cache
+    assert library.resolve() in {path.resolve() for path in needs}
+    assert elf.CACHE not in needs
 
 
 @pytest.mark.needs("gcc")
 def test_libraries_of_a_library_are_found_with_this_interpreters_loader(linked):
     _, library = linked()
     assert elf.header(library) == Header(None, True)
-    assert "libc.so.6" in {path.name for path in elf.needs(library).files}
+    assert "libc.so.6" in {path.name for path in elf.needs(library)}
 
 
 @pytest.mark.needs("gcc")
@@ -111,7 +111,7 @@ def test_a_static_program_that_can_lie_anywhere_needs_nothing_either(tmp_path):
     (tmp_path / "main.c").write_text("int main(void) { return 0; }\n")
     subprocess.run(["gcc", "-static-pie", "-o", tmp_path / "main", tmp_path / "main.c"], check=True)
     assert elf.header(tmp_path / "main") == Header(None, True)
-    assert elf.needs(tmp_path / "main") == Needs()
+    assert elf.needs(tmp_path / "main") == []
 
 
 @pytest.mark.needs("gcc")
@@ -142,4 +142,4 @@ def test_a_library_that_only_the_cache_knows_brings_the_cache(linked, tmp_path):
         unshare=["mount"],
         mounts=[Mount(str(cache), "/etc/ld.so.cache", flags=MountFlags.BIND)],
     ).check()
-    assert "cache=True" in shown.stdout and str(library) in shown.stdout
+    assert str(elf.CACHE) in shown.stdout and str(library) in shown.stdout

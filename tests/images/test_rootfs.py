@@ -54,7 +54,7 @@ def test_the_layers_are_seen_as_one_tree(store: Store) -> None:
         assert sorted(os.listdir(rootfs.path / "etc")) == ["kept"]
         assert (rootfs.path / "greeting").read_text() == "hello"
         assert (rootfs.path / "etc").stat().st_uid == 3
-        assert rootfs.lower_dirs == Snapshots(store).lower_dirs(one.chain_ids())
+        assert rootfs.lower_dirs == [*map(Snapshots(store).path, reversed(one.chain_ids()))]
         assert (rootfs.image, os.listdir(rootfs.upper), rootfs.changes()) == (one, [], [])
     assert mounts_of(store) == []
 

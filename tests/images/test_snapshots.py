@@ -56,7 +56,7 @@ def hostile(store: Store, *members: bytes, diff_id: str = "") -> Image:
 def test_layers_are_unpacked_once_and_shared(store: Store) -> None:
     snapshots, one, two = Snapshots(store), image(store, BASE, FIRST), image(store, BASE, SECOND)
     with snapshots.hold(one) as held:
-        assert held.lower_dirs == snapshots.lower_dirs(one.chain_ids())
+        assert held.lower_dirs == [*map(snapshots.path, reversed(one.chain_ids()))]
         assert [sorted(os.listdir(lower)) for lower in held.lower_dirs] == [["etc", "tmp"], ["etc", "tmp"]]
         before = held.lower_dirs[1].stat()
         with snapshots.hold(two) as other:
