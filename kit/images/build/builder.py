@@ -125,7 +125,7 @@ class _Builder:
 
     def build(self, labels: Mapping[str, str]) -> Image:
         """What the last stage comes to, with ``labels``."""
-        for index, planned in self.plan.stages.items():
+        for planned in self.plan.stages:
             with self._told(planned.name, planned.stage.line, planned.stage.text) as step:
                 stage = Steps(self.site, planned)
                 step.cached = True
@@ -137,9 +137,9 @@ class _Builder:
                         raise
                     except (ImageError, OSError) as error:
                         raise BuildFailed(f"{step.text:.200}: {error}", one.where) from error
-            self.site.images[index] = stage.draft.write()
+            self.site.images[planned.stage.index] = image = stage.draft.write()
         if not labels:
-            return self.site.images[index]
+            return image
         stage.label(labels)
         return stage.draft.write()
 

@@ -46,12 +46,9 @@ class Dockerfile:
     escape: str
     path: str
 
-    def stage(self, text: str, before: int | None = None) -> Stage | None:
-        """The stage that ``text`` names, by name or number, among those before number ``before``.
-
-        None where it names none: then it names an image.
-        """
-        for stage in self.stages[:before]:
+    def stage(self, text: str) -> Stage | None:
+        """The stage that ``text`` names, by name or number; None where it must be an image."""
+        for stage in self.stages:
             if text and text.lower() in (stage.name, str(stage.index)):
                 return stage
         return None
@@ -85,7 +82,6 @@ def parse(data: bytes | str, path: str = "Dockerfile") -> Dockerfile:
             raise BadDockerfile(f"{one.name} before the first FROM", one.where, remedy)
     if not stages:
         raise BadDockerfile("no FROM in it", path, "Begin with FROM and the name of an image, or 'scratch'.")
-    _check_references(stages, names, path)
     return Dockerfile(stages, args, escape, path)
 
 
@@ -176,17 +172,3 @@ def _stage(one: Instruction, index: int) -> Stage:
         remedy = "One begins with a letter, then letters, digits, '_', '.' and '-'; 'scratch' is taken."
         raise BadDockerfile(f"{name!r:.100} can't be the name of a stage", one.where, remedy)
     return Stage(index, name, one.words[0], one.flags.get("platform", ""), one.line, one.text)
-
-
-def _check_references(stages: list[Stage], names: dict[str, int], path: str) -> None:
-    """Refuse what refers to a stage that comes later. ``FROM a AS a`` does not: it means an image."""
-    known: set[str] = set()
-    for stage in stages:
-        used = [("FROM", stage.base, stage.line)] if stage.base.lower() != stage.name else []
-        used += [("COPY --from", i.flags["from"], i.line) for i in stage.instructions if "from" in i.flags]
-        for what, text, line in used:
-            late = what != "FROM" and text.isdecimal() and int(text) >= stage.index
-            if late or (text.lower() in names and text.lower() not in known):
-                what = f"{what} {text:.100}: this stage itself, or one that comes later"
-                raise BadDockerfile(what, f"{path}:{line}", "A stage takes from those above it.")
-        known.add(stage.name)

@@ -40,7 +40,7 @@ class Planned:
 
 
 class Plan:
-    """The stages of a Dockerfile that a build of ``target`` needs, in their order, by index.
+    """The stages of a Dockerfile that a build of ``target`` needs, in their order.
 
     ``target`` is the name or number of one, by default the last. A base image that the store lacks and the
     kit can make (busybox, python, hello-world) is made. Raises :class:`BadDockerfile`, :class:`UnknownImage`,
@@ -55,59 +55,64 @@ class Plan:
         if last is None:
             names = ", ".join(stage.name or str(stage.index) for stage in dockerfile.stages)
             raise BadDockerfile(f"no stage is called {target!r}", dockerfile.path, f"There are: {names}.")
-        self.stages: dict[int, Planned] = {}
-        self._need(last)
-        self.stages = dict(sorted(self.stages.items()))
+        self.stages: list[Planned] = []
+        needed: set[Image | int | None] = {last.index}
+        for stage in reversed(dockerfile.stages[: last.index + 1]):
+            if stage.index in needed:
+                planned = self._planned(stage)
+                needed |= {planned.base, *planned.sources.values()}
+                self.stages.insert(0, planned)
 
     @property
     def instructions(self) -> list[Instruction]:
         """Those of all stages; FROM is not among them."""
-        return [one for planned in self.stages.values() for one in planned.instructions]
+        return [one for planned in self.stages for one in planned.instructions]
 
-    def _need(self, stage: Stage) -> None:
-        """Plan a stage, and before it those that it refers to."""
+    def _planned(self, stage: Stage) -> Planned:
         where, escape = f"{self.dockerfile.path}:{stage.line}", self.dockerfile.escape
-        name, platform = (
-            expand(text, self.variables, escape, where) for text in (stage.base, stage.platform)
-        )
-        base = None if name == "scratch" else self._named(name, stage, where, platform)
+        name = expand(stage.base, self.variables, escape, where)
+        platform = expand(stage.platform, self.variables, escape, where)
+        base: Image | int | None = None
         triggers: list[str] = []
+        if name.lower() == stage.name:  # FROM a AS a: there is no stage of that name yet
+            base = self._image(name, where, platform)
+        elif name != "scratch":
+            base = self._named(name, stage, where, platform)
         if isinstance(base, int):
-            triggers = [one.value for one in self.stages[base].instructions if one.name == "ONBUILD"]
+            above = self.dockerfile.stages[base].instructions
+            triggers = [one.value for one in above if one.name == "ONBUILD"]
         elif base is not None:
             triggers = (base.config.get("config") or {}).get("OnBuild") or []
         instructions = [trigger(text, self.dockerfile.path, stage.line, escape) for text in triggers]
         instructions += stage.instructions
-        sources = {
-            one.flags["from"]: self._named(one.flags["from"], stage, one.where)
-            for one in instructions
-            if "from" in one.flags
-        }
-        self.stages[stage.index] = Planned(stage, base, instructions, sources)
+        copies = {one.flags["from"]: one.where for one in instructions if "from" in one.flags}
+        sources = {name: self._named(name, stage, where) for name, where in copies.items()}
+        return Planned(stage, base, instructions, sources)
 
     def _named(self, name: str, user: Stage, where: str, platform: str = "") -> Image | int:
         """What ``user`` means by a name: the index of a stage before it, or else an image of the store."""
-        stage = self.dockerfile.stage(name, user.index)
-        if stage is not None:
-            if stage.index not in self.stages:
-                self._need(stage)
-            return stage.index
+        stage = self.dockerfile.stage(name)
+        if stage is None:
+            return self._image(name, where, platform)
+        if stage.index >= user.index:
+            what = f"{name:.100} is this stage itself, or one that comes later"
+            raise BadDockerfile(what, where, "A stage takes from those above it.")
+        return stage.index
+
+    def _image(self, name: str, where: str, platform: str) -> Image:
         try:
-            return self._image(name, platform)
+            wanted = Platform.parse(platform) if platform else None
+            try:
+                image = Image.find(self.store, name, wanted)
+            except UnknownImage:
+                short = Reference.parse(name).familiar().removesuffix(":latest")
+                if short not in BASES:
+                    raise
+                image = seed(self.store, [short])[short]
+            there = image.platform
+            if wanted and (wanted.os, wanted.architecture) != (there.os, there.architecture):
+                raise NoSuchPlatform(f"{name} is for {there} and not for {wanted}")
+            return image
         except ImageError as error:
             error.where = f"{where}, {error.where}" if error.where else where
             raise
-
-    def _image(self, name: str, platform: str) -> Image:
-        wanted = Platform.parse(platform) if platform else None
-        try:
-            image = Image.find(self.store, name, wanted)
-        except UnknownImage:
-            short = Reference.parse(name).familiar().removesuffix(":latest")
-            if short not in BASES:
-                raise
-            image = seed(self.store, [short])[short]
-        there = image.platform
-        if wanted and (wanted.os, wanted.architecture) != (there.os, there.architecture):
-            raise NoSuchPlatform(f"{name} is for {there} and not for {wanted}")
-        return image

@@ -14,6 +14,8 @@ import pytest
 from kit import owner
 from kit.images import build as builder
 from kit.images.build import BadDockerfile, BuildFailed, Done, Output, Started, Warned
+from kit.images.build.dockerfile import parse
+from kit.images.build.plan import Plan
 from kit.images.errors import BadReference, NoSuchPlatform, UnknownImage
 from kit.images.image import Image
 from kit.images.seed import scratch_store, seed
@@ -205,6 +207,11 @@ COPY --from=busybox /etc/group /
         build(text, target="nix")
 
 
+def test_thousands_of_stages_on_each_other_are_planned(store):
+    text = "FROM scratch AS s0\n" + "".join(f"FROM s{n - 1} AS s{n}\n" for n in range(1, 2000))
+    assert len(Plan(store, parse(text), {}, None).stages) == 2000
+
+
 def test_onbuild_runs_in_what_is_built_from_it_and_no_further(build, files):
     build("FROM busybox\nONBUILD ARG A=1\nONBUILD RUN echo $A > /made\n", tags=["parent"])
     built = build("FROM parent\nCMD sh\n", tags=["child"], build_args={"A": "2"})
@@ -373,6 +380,14 @@ def test_before_anything_runs(build, store, context, tmp_path):
         ("FROM busybox\nRUN false\nFROM nowhere\nCOPY --from=0 / /\n", UnknownImage, "Dockerfile:3"),
         ("FROM busybox\nRUN false\nCOPY --from=nowhere / /\n", UnknownImage, "Dockerfile:3"),
         ("FROM --platform=linux/s390x busybox\nRUN false\n", NoSuchPlatform, "linux/s390x"),
+        (
+            "FROM b\nFROM busybox AS b\nCOPY --from=0 x y\n",
+            BadDockerfile,
+            "Dockerfile:1: b is this stage",
+        ),
+        ("FROM busybox\nCOPY --from=0 x y\n", BadDockerfile, "Dockerfile:2: 0 is this stage itself"),
+        ("FROM busybox AS b\nCOPY --from=b x y\n", BadDockerfile, "Dockerfile:2: b is this stage itself"),
+        ("FROM busybox\nFROM busybox\nCOPY --from=1 x y\n", BadDockerfile, "Dockerfile:3: 1 is this stage"),
         ("FROM Bad_Name\n", BadReference, "Dockerfile:1"),
         ("FROM busybox\nRUN false\nNONSENSE\n", BadDockerfile, "Dockerfile:3"),
     ):
