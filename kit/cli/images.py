@@ -106,12 +106,12 @@ def tag(directory: Path | None, source: str, target: str) -> None:
     """Give the image SOURCE another name, TARGET."""
     from kit.images import Reference
     from kit.images.errors import BadReference
-    from kit.images.find import find
+    from kit.images.find import name_of
 
     store = opened(directory)
     if (reference := Reference.parse(target)).digest:
         raise BadReference("a name to give has no digest: it stands for what it is given to", target)
-    store.tag(str(reference), store.resolve(find(store, source)[0]))
+    store.tag(str(reference), store.resolve(name_of(store, source)))
 
 
 @click.command()

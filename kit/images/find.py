@@ -18,20 +18,25 @@ _ID = re.compile(r"(sha256:)?([0-9a-f]{4,64})")
 
 
 def find(store: Store, text: str, platform: Platform | None = None) -> tuple[str, Image]:
-    """An image, and the whole name that leads to it: for an id the first one.
+    """An image, and the whole name that leads to it; raises as :func:`name_of` and :meth:`Image.of`."""
+    name = name_of(store, text, platform)
+    return name, Image.of(store, store.resolve(name), platform)
 
-    Raises :class:`UnknownImage`, :class:`BadReference` (no name, or the beginning of several ids), and as
-    :meth:`Image.of`.
+
+def name_of(store: Store, text: str, platform: Platform | None = None) -> str:
+    """The whole name of what a person calls so: for an id the first one.
+
+    Raises :class:`UnknownImage`, :class:`BadReference` (no name, or the beginning of several ids).
     """
     tags = store.tags()
     if text in tags:  # as it stands, such as other tools' names in a layout
-        return text, Image.of(store, tags[text], platform)
+        return text
     is_id = _ID.fullmatch(text)
     if is_id and (is_id[1] or len(text) == 64):
         return _by_id(store, f"sha256:{is_id[2]}", text, platform)
     reference = Reference.parse(text)
     if (name := str(reference)) in tags:
-        return name, Image.of(store, tags[name], platform)
+        return name
     if reference.digest:
         within = f"{reference.registry}/{reference.repository}:"
         return _by_id(store, reference.digest, text, platform, within)
@@ -58,19 +63,17 @@ def images(store: Store, platform: Platform | None = None) -> list[tuple[str, Im
     return found
 
 
-def _by_id(
-    store: Store, beginning: str, text: str, platform: Platform | None, within: str = ""
-) -> tuple[str, Image]:
-    """The image whose id, or manifest's or index's digest, begins so; its name begins with ``within``."""
-    found: dict[str, tuple[str, Image]] = {}
+def _by_id(store: Store, beginning: str, text: str, platform: Platform | None, within: str = "") -> str:
+    """The name, beginning with ``within``, of the image whose id, or manifest's digest, begins so."""
+    found: dict[str, str] = {}
     tags = store.tags()
     for name, image in images(store, platform):
         digests = (image.id, image.descriptor.digest, tags[name].digest)
         if name.startswith(within) and any(digest.startswith(beginning) for digest in digests):
-            found.setdefault(image.id, (name, image))
+            found.setdefault(image.id, name)
     if not found:
         raise store.unknown(text)
     if len(found) > 1:
-        these = ", ".join(f"{name} ({image_id[7:19]})" for image_id, (name, _) in found.items())
+        these = ", ".join(f"{name} ({image_id[7:19]})" for image_id, name in found.items())
         raise BadReference(f"{text!r} begins the ids of {len(found)} images", these, "Type more digits.")
     return next(iter(found.values()))

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from kit.images import documents
 from kit.images.descriptor import INDEXES, MANIFESTS, Descriptor
-from kit.images.errors import BadReference, ImageError, StoreBusy, UnknownImage
-from kit.images.find import find, images, names
+from kit.images.errors import BadReference, ImageError, StoreBusy
+from kit.images.find import images, name_of, names
+from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.snapshots import Snapshots
 from kit.images.store import Store
@@ -144,14 +145,12 @@ def untag(store: Store, text: str, force: bool = False) -> tuple[list[str], Prun
     store, or where the image is damaged; :func:`prune` does it later. Raises :class:`UnknownImage`,
     :class:`BadReference`; ImageError for an id with several names, unless it is ``force``d.
     """
+    name = name_of(store, text)
     try:
-        name, image = find(store, text)
+        image = Image.of(store, store.resolve(name))
         going = [name] if _is_name(text, name) else names(store, image)
         parts, chain = reachable(store, map(store.resolve, going)), image.chain_ids()
-    except (UnknownImage, BadReference):
-        raise
     except ImageError:  # it is damaged, or for other machines; its name can still go
-        name = str(Reference.parse(text))
         store.untag(name)
         return [name], Pruned()
     if len(going) > 1 and not force:

@@ -18,7 +18,7 @@ from kit.images.blob import measure
 from kit.images.compression import CHUNK, decompressed
 from kit.images.descriptor import OCI_INDEX, Descriptor
 from kit.images.errors import AGAIN, LayerCorrupt, NoSuchPlatform
-from kit.images.find import find
+from kit.images.find import find, name_of
 from kit.images.gc import reachable
 from kit.images.image import Image
 from kit.images.reference import Reference
@@ -72,10 +72,7 @@ def _whole(store: Store, names: Iterable[str]) -> dict[str, Descriptor]:
     """What each name stands for, be it for this machine or not."""
     whole = {}
     for text in names:
-        try:
-            name, _ = find(store, text)
-        except NoSuchPlatform:
-            name = text if text in store.tags() else str(Reference.parse(text))
+        name = name_of(store, text)
         whole[name] = store.resolve(name)
         check(store, whole[name])
     return whole

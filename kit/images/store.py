@@ -17,7 +17,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,20 +94,16 @@ class Store:
         """Whether the blob is there; its bytes are verified when it is read."""
         return self.path(digest).exists()
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Hold garbage collection off, from the first blob to the name: until then it is garbage.
 
         Any number of writers, in any number of programs, may hold this; each waits for a collector's end.
         """
-        with _locked(self.blobs, fcntl.LOCK_SH):
-            yield
+        return _locked(self.blobs, fcntl.LOCK_SH)
 
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
+    def collecting(self) -> AbstractContextManager[None]:
         """Hold every writer off; raises BlockingIOError at once where one is at work."""
-        with _locked(self.blobs, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            yield
+        return _locked(self.blobs, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @contextmanager
     def writer(self) -> Iterator[Writer]:

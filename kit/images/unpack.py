@@ -198,7 +198,7 @@ def _speaking_of(member: Member) -> Iterator[None]:
         raise
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0)
-        to = f" to {member.target!r}" if member.target else ""
+        to = f" to {member.target!r:.100}" if member.target else ""
         what = f"the {member.kind}{to} can't be made: {name} ({error.strerror})"
         if error.errno in _ITS_DOING or (member.kind == "hardlink" and error.errno == errno.EPERM):
             remedy = "A name, a link's target, or a link on the way to it is one that can't be."
