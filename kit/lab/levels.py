@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -73,16 +73,12 @@ def look(directory: Path, path: str) -> Cell:
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
         return Cell("whiteout", True, "whiteout", "device 0:0")
     if stat.S_ISDIR(status.st_mode):
-        opaque = _is_opaque(at)
+        notes = {f"{namespace}opaque" for namespace in OVERLAY} & set(os.listxattr(at))
+        opaque = any(os.getxattr(at, name) == b"y" for name in notes)
         return Cell("directory", opaque or parent.covers, "opaque" if opaque else "directory")
     if stat.S_ISLNK(status.st_mode):
         return Cell("symlink", True, "symlink", f"→ {printable(os.readlink(at))}")
     return Cell("file", True, size(status.st_size), _first_line(at) if stat.S_ISREG(status.st_mode) else "")
-
-
-def _is_opaque(directory: Path) -> bool:
-    names = {f"{namespace}opaque" for namespace in OVERLAY} & set(os.listxattr(directory))
-    return any(os.getxattr(directory, name) == b"y" for name in names)
 
 
 def _first_line(file: Path) -> str:
@@ -105,7 +101,7 @@ def seen(cells: Sequence[Cell]) -> list[int]:
 def telling(directories: Sequence[Path], most: int) -> list[str]:
     """So many paths at most: changed, removed, added and untouched ones, of the topmost directories first."""
     found: dict[str, list[str]] = {"changed": [], "removed": [], "added": [], "untouched": []}
-    for path in dict.fromkeys(path for one in directories for path in islice(files(one), LOOKED_AT)):
+    for path in dict.fromkeys(path for one in directories for path in files(one)[:LOOKED_AT]):
         cells = [look(one, path) for one in directories]
         having = [index for index, cell in enumerate(cells) if cell.kind]
         new = "untouched" if having == [len(cells) - 1] else "added"
@@ -115,16 +111,11 @@ def telling(directories: Sequence[Path], most: int) -> list[str]:
     return [path for paths in found.values() for path in paths if path in chosen]
 
 
-def files(directory: Path) -> Iterator[str]:
-    """Every regular file below, and every whiteout; those that lie least deep first."""
-    waiting = [directory]
-    for here in waiting:
-        for one in sorted(here.iterdir()):
-            mode = one.lstat().st_mode
-            if stat.S_ISDIR(mode):
-                waiting.append(one)
-            elif stat.S_ISREG(mode) or stat.S_ISCHR(mode):
-                yield str(one.relative_to(directory))
+def files(directory: Path) -> list[str]:
+    """Every path below but those of directories and links; those that lie least deep first."""
+    found = (path for path in directory.rglob("*") if not path.is_symlink() and not path.is_dir())
+    names = [str(path.relative_to(directory)) for path in found]
+    return sorted(names, key=lambda name: (name.count("/"), name))
 
 
 def real(path: str, directories: Sequence[Path], links: int = LINKS) -> str:

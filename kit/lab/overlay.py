@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 
 from kit.images.image import Image
 from kit.images.rootfs import Rootfs
 from kit.lab.explored import printable
-from kit.lab.levels import Cell, Level, levels, look, real, seen, telling
+from kit.lab.levels import Cell, levels, look, real, seen, telling
 from kit.lab.palette import BLUE, GREEN, INK, RULE, VERMILLION
 from kit.lab.picture import Picture, canvas
 from kit.lab.tree import box, fit, write
@@ -50,14 +51,21 @@ def overlay(
     step = (WIDTH - LEFT - 12) / max(1, len(columns))
     for number, (path, cells) in enumerate(columns.items()):
         _Column(axes, LEFT + step * number, step - 10).draw(path, cells, names, tops)
-    return Picture(figure, title, words(stack, columns, title))
+    said = [f"{title}: {', '.join(names)}, the topmost first."]
+    for path, cells in columns.items():
+        parts = [f"{cell.said} in {name}" for name, cell in zip(names, cells, strict=True) if cell.kind]
+        sees = ", ".join(names[index] for index in seen(cells))
+        sees = f"that of {sees}" if sees else "nothing"
+        said.append(f"{printable(path)}: {', '.join(parts) or 'nowhere'}; one sees {sees}.")
+    return Picture(figure, title, " ".join(said))
 
 
-class _Column:
+class _Column(NamedTuple):
     """One path: its cells below one another, ``x`` and ``width`` in CSS pixels."""
 
-    def __init__(self, axes: Axes, x: float, width: float) -> None:
-        self.axes, self.x, self.width = axes, x, width
+    axes: Axes
+    x: float
+    width: float
 
     def draw(self, path: str, cells: Sequence[Cell], names: Sequence[str], tops: Sequence[float]) -> None:
         """The merged cell, what each directory has, and lines from the one to the others."""
@@ -65,12 +73,12 @@ class _Column:
         self._write(18, name, bold=True)
         self._write(36, f"/{directory}", size=8.5)
         merged, *below = tops
+        hues = [BLUE if name == "upper" else GREEN for name in names]
         shown = seen(cells)
         if shown:
-            hue, dash, ends = _hue(names[shown[0]]), "-", shown
-            more = f" and {names[shown[1]]}" if len(shown) == 2 else f" and {len(shown) - 1} more"
-            source = f"from {names[shown[0]]}{more if shown[1:] else ''}"
-            self._cell(merged, hue, cells[shown[0]].said, source, seen=True)
+            hue, dash, ends = hues[shown[0]], "-", shown
+            source = " and ".join(names[index] for index in shown)
+            self._cell(merged, hue, cells[shown[0]].said, f"from {source}", seen=True)
         else:
             hue, dash, ends = VERMILLION, ":", [i for i, one in enumerate(cells) if one.covers][:1]
             self._cell(merged, INK, "nothing", "", seen=False)
@@ -82,7 +90,7 @@ class _Column:
         for index, cell in enumerate(cells):
             if cell.kind:
                 said = cell.said if index in ends else f"{cell.said}, hidden"
-                hue = VERMILLION if cell.kind == "whiteout" else _hue(names[index])
+                hue = VERMILLION if cell.kind == "whiteout" else hues[index]
                 self._cell(below[index], hue, said, cell.content, seen=index in ends)
         lower = [index for index, one in enumerate(cells) if one.kind and index]
         if names[0] == "upper" and lower and cells[0].kind == cells[lower[0]].kind == "file":
@@ -94,11 +102,9 @@ class _Column:
 
     def _cell(self, y: float, hue: str, said: str, more: str, *, seen: bool) -> None:
         """A file in a directory: filled where it is seen, dashed where something above hides it."""
-        x, top, width, height = self.x, y + INSET, self.width, HIGH - 2 * INSET
-        box(self.axes, x, top, width, height, hue, fill=0.30 if seen else 0.04, edge=0, radius=4)
-        xs, ys = [x, x + width, x + width, x, x], [top, top, top + height, top + height, top]
-        edge, dash = (1.8, "-") if seen else (1.1, (0, (3, 2.5)))
-        self.axes.plot(xs, ys, color=hue, linewidth=edge, linestyle=dash, zorder=1.2)
+        top, height = y + INSET, HIGH - 2 * INSET
+        edge, fill, dash = (1.8, 0.3, "-") if seen else (1.1, 0.04, "--")
+        box(self.axes, self.x, top, self.width, height, hue, fill=fill, edge=edge, dash=dash)
         self._write(top + (15 if more else height / 2), said, bold=seen)
         self._write(top + 33, more, size=8.5)
 
@@ -107,19 +113,3 @@ class _Column:
         x, look = self.x + self.width - 12, {"arrowstyle": "-|>", "color": INK, "linewidth": 1.6}
         self.axes.annotate("", (x, end), (x, start), arrowprops=look | {"mutation_scale": 12}, zorder=3)
         write(self.axes, x - 8, (start + end) / 2, "copied up", size=8.5, align="right")
-
-
-def _hue(name: str) -> str:
-    return BLUE if name == "upper" else GREEN
-
-
-def words(stack: Sequence[Level], columns: dict[str, list[Cell]], title: str) -> str:
-    """The picture in sentences."""
-    names = [level.name for level in stack]
-    said = [f"{title}: {', '.join(names)}, the topmost first."]
-    for path, cells in columns.items():
-        parts = [f"{cell.said} in {name}" for name, cell in zip(names, cells, strict=True) if cell.kind]
-        one_sees = ", ".join(names[index] for index in seen(cells))
-        sees = f"that of {one_sees}" if one_sees else "nothing"
-        said.append(f"{printable(path)}: {', '.join(parts) or 'nowhere'}; one sees {sees}.")
-    return " ".join(said)

@@ -133,17 +133,19 @@ def box(
     *,
     fill: float,
     edge: float,
+    dash: str = "-",
     radius: float = 3,
     layer: float = 1,
 ) -> None:
-    """A rounded box; ``fill`` is the opacity of its face, ``edge`` the width of its line in points."""
+    """A rounded box; ``fill`` is the opacity of its face, ``edge`` the width of its line in points, which
+    ``dash`` may break.
+    """
     shape = f"round,pad=0,rounding_size={min(radius, height / 2)}"
     face = (colour, fill)
-    patch = FancyBboxPatch(
-        (x, y), width, height, boxstyle=shape, facecolor=face, edgecolor=colour, linewidth=edge
-    )
-    patch.set_zorder(layer)
-    axes.add_patch(patch)
+    axes.add_patch(
+        FancyBboxPatch((x, y), width, height, boxstyle=shape, facecolor=face, edgecolor=colour,
+                       linewidth=edge, linestyle=dash, zorder=layer)
+    )  # fmt: skip
 
 
 def rule(axes: Axes, start: float, end: float, y: float) -> None:
