@@ -72,20 +72,15 @@ class Wasted(NamedTuple):
 
 @dataclass(frozen=True)
 class Explored:
-    """One layer: ``number`` counts from 1, the lowest; ``created_by`` is its line of the history, and
-    ``unpacked`` the bytes of its files.
+    """One layer: ``number`` counts from 1, the lowest; ``created_by`` is its line of the history. ``size`` is
+    that of the blob, as kept and sent, ``unpacked`` that of its files, in bytes.
     """
 
     number: int
     created_by: str
-    descriptor: Descriptor
+    size: int
     unpacked: int
     changes: list[Change]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the blob, as kept and sent."""
-        return self.descriptor.size
 
     def count(self, how: How) -> int:
         """How many paths it added, changed or removed."""
@@ -103,7 +98,11 @@ class Exploration:
         """What a container would see that had only the layers up to ``number``, by path."""
         files: dict[str, File] = {}
         for layer in self.layers[:number]:
-            _apply(layer.changes, files)
+            for path, _, after in layer.changes:
+                if after is None:
+                    del files[path]
+                else:
+                    files[path] = after
         return files
 
     @property
@@ -142,14 +141,13 @@ def explore(image: Image) -> Exploration:
 
     Raises BlobMissing, BlobCorrupt, LayerCorrupt, HostileLayer, BadManifest.
     """
-    layers, below = [], dict[str, File]()
+    found = Exploration(image, [])
     for number, (descriptor, line) in enumerate(zip(image.layers, created_by(image), strict=True), 1):
         files, gone, emptied = _read(image, descriptor, number)
         unpacked = sum(file.size for file in files.values())
-        changes = _changes(files, gone, emptied, below)
-        layers.append(Explored(number, line, descriptor, unpacked, changes))
-        _apply(changes, below)
-    return Exploration(image, layers)
+        changes = _changes(files, gone, emptied, found.tree(number - 1))
+        found.layers.append(Explored(number, line, descriptor.size, unpacked, changes))
+    return found
 
 
 def created_by(image: Image) -> list[str]:
@@ -204,12 +202,3 @@ def _changes(
         removed |= {path for path in below if not emptied.isdisjoint(parents(path))}
     found += [Change(path, below[path], None) for path in removed - files.keys()]
     return sorted(found, key=lambda change: change.path)
-
-
-def _apply(changes: list[Change], files: dict[str, File]) -> None:
-    """Let a layer's changes have their effect on the merged tree ``files``."""
-    for path, _, after in changes:
-        if after is None:
-            del files[path]
-        else:
-            files[path] = after

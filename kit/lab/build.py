@@ -18,7 +18,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from kit.images.build.builder import build as carry_out
-from kit.images.build.events import Event, Output, Started, Step, Warned
+from kit.images.build.events import Done, Event, Output, Started, Step, Warned
 from kit.images.build.progress import Built, Printer
 from kit.images.store import Store
 from kit.lab.canvas import STATIC
@@ -26,8 +26,7 @@ from kit.lab.tree import count
 from kit.show import measured, size
 
 INTERVAL = 0.2  # seconds from one drawing to the next
-LAST, KEPT = 6, 200  # lines of output shown while a step runs, and those that can be unfolded afterwards
-MOST = 100_000  # bytes of output that are kept
+KEPT = 100_000  # bytes of a step's output
 # What a terminal would not show: what a line writes over after a carriage return, and colours and cursor
 # movements, see console_codes(4).
 _UNSEEN = re.compile(r"(?m)^[^\n]*\r(?!\n)|\x1b\[[0-9;?]*[A-Za-z]")
@@ -51,20 +50,15 @@ class _Row:
 
     def html(self, longest: float) -> str:
         """A row of the table; ``longest`` is the time in seconds that fills the bar."""
-        step, state = self.step, self.state
-        width = f"{100 * self.seconds / longest:.0f}%"
-        bar = f'<span class="kit-time" aria-hidden="true"><i style="width:{width}"></i></span>'
-        said = {
-            "running": f"{self.seconds:.0f} s …",
-            "cached": "CACHED",
-            "failed": "✗ failed",
-            "done": f"✓ {self.seconds:.1f} s",
-        }
+        step, state, seconds = self.step, self.state, self.seconds
+        running, done = f"{seconds:.0f} s …", f"✓ {seconds:.1f} s"
+        said = {"running": running, "cached": "CACHED", "failed": "✗ failed", "done": done}[state]
+        bar = f'<i style="width:{100 * seconds / longest:.0f}%"></i>'
         cells = {
             "number": f"{step.number}/{step.total}",
             "text": f"<code>{escape(step.text)}</code>{self._printed()}",
-            "bar": "" if state == "cached" else bar,
-            "outcome": f'<span class="kit-state">{said[state]}</span>',
+            "bar": "" if state == "cached" else f'<span class="kit-time" aria-hidden="true">{bar}</span>',
+            "outcome": f'<span class="kit-state">{said}</span>',
             "size": size(step.size) if step.size else "",
         }
         inner = " ".join(f'<div role="cell" class="kit-{name}">{html}</div>' for name, html in cells.items())
@@ -73,14 +67,14 @@ class _Row:
     def _printed(self) -> str:
         """Its output: the last lines while it runs or when it failed, else to be unfolded."""
         lines = _UNSEEN.sub("", self.output.decode("utf-8", "replace")).splitlines()
-        shown = {"running": LAST, "failed": 20}.get(self.state, KEPT)
+        shown = {"running": 6, "failed": 20}.get(self.state, 200)
         text = f"<pre>{escape(chr(10).join(lines[-shown:]))}</pre>" if lines else ""
         if self.state == "failed":
             why = self.step.error.partition("\n")[0].replace(f"{self.step.text}: ", "")
             return f"<div>{escape(why)}</div>{text}"
-        if self.state == "running" or not lines:
-            return text
-        return f"<details><summary>{count(len(lines), 'line')} of output</summary>{text}</details>"
+        if text and self.ended:
+            text = f"<details><summary>{count(len(lines), 'line')} of output</summary>{text}</details>"
+        return text
 
 
 class BuildView:
@@ -98,11 +92,11 @@ class BuildView:
             case Started(step):
                 self._rows.append(_Row(step))
             case Output(_, data):
-                self._rows[-1].output = (self._rows[-1].output + data)[-MOST:]
+                self._rows[-1].output = (self._rows[-1].output + data)[-KEPT:]
+            case Done():
+                self._rows[-1].ended = True
             case Warned(text):
                 self._warnings.append(text)
-            case _:
-                self._rows[-1].ended = True
 
     def end(self) -> None:
         """The build is over, however it went."""
@@ -115,12 +109,11 @@ class BuildView:
         """
         rows = list(self._rows)  # the build goes on in another thread
         longest = max([0.001, *(row.seconds for row in rows)])
-        total = rows[-1].step.total if rows else 0
-        more = [f"⚠ {escape(text)}" for text in self._warnings]
-        if len(rows) < total and not self._took:
-            more.insert(0, f"{total - len(rows)} more to come")
         body = "".join(row.html(longest) for row in rows)
-        body += "".join(f'<div class="kit-more">{text}</div>' for text in more)
+        total = rows[-1].step.total if rows else 0
+        waiting = [f"{total - len(rows)} more to come"] if len(rows) < total and not self._took else []
+        for text in waiting + [f"⚠ {one}" for one in self._warnings]:
+            body += f'<div class="kit-more">{escape(text)}</div>'
         states = [row.state for row in rows]
         how = "failed after" if "failed" in states else "in" if self._took else "for"
         seconds = self._took or time.monotonic() - self._began

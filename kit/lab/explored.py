@@ -46,9 +46,9 @@ def tree(changes: Iterable[Change], files: Iterable[File] = ()) -> Node:
     """The changes of a layer as a tree, and with ``files``, what can be seen at that layer, all the rest."""
     root = Node("")
     for change in changes:
-        way = root.way(printable(change.path))
-        last, (_, before, after) = way[-1], change
-        last.how, last.before, last.file = change.how, before, after or before
+        path, before, after = change
+        way = root.way(printable(path))
+        way[-1].how, way[-1].before, way[-1].file = change.how, before, after or before
         for node in way:
             node.counts[change.how] += 1
             node.size += after.size if after else 0

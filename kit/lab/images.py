@@ -41,7 +41,8 @@ def sizes(
     bars = []
     for name, image in images.items():
         unpacked = explore(image).unpacked
-        share = f", 1/{float(f'{system / unpacked:.2g}'):,.0f} of that disk" if unpacked else ""
+        small = 0 < 2 * unpacked < system
+        share = f", 1/{float(f'{system / unpacked:.2g}'):,.0f} of that disk" if small else ""
         bars.append((cut(name), unpacked, f"{size(image.size)} packed{share}", BLUE))
     bars.append((SYSTEM, system, "in use on /", VERMILLION))
     left, foot = 24 + max(text_width(name, bold=True) for name, *_ in bars), TOP + ROW * len(bars)
@@ -67,7 +68,7 @@ def sizes(
 
 
 class Block(NamedTuple):
-    """A layer that one or several images have: a ``letter`` for it, and the ``images`` by their names."""
+    """A layer that one or several ``images`` have: a ``letter`` for it, and its line of the history."""
 
     letter: str
     layer: Descriptor
@@ -97,7 +98,7 @@ def shared(images: Mapping[str, Image], title: str = "layers that images share")
         raise ValueError(f"shared: {count(len(images), 'image')}; give two or more by name")
     found = blocks(images)
     several = [one for one in found.values() if len(one.images) > 1]
-    hues = {one.letter: HUES[index % len(HUES)] for index, one in enumerate(several)}
+    hues = dict(zip((one.layer.digest for one in several), cycle(HUES)))
     left = 24 + max(text_width(cut(name), bold=True) for name in images)
     most = max(1, *(len(image.layers) for image in images.values()))
     room = WIDTH - left - 110
@@ -113,7 +114,8 @@ def shared(images: Mapping[str, Image], title: str = "layers that images share")
             one = found[layer.digest]
             width = least + scale * layer.size
             text = f"{one.letter}  {size(layer.size)}"
-            _block(axes, x, y - 15, width, 30, text if text_width(text) < width - 6 else one.letter, hues)
+            text = text if text_width(text) < width - 6 else one.letter
+            _block(axes, x, y - 15, width, 30, text, hues.get(layer.digest))
             x += width + 4
         write(axes, WIDTH - 12, y, size(image.size), bold=True, align="right")
     apart, once = sum(image.size for image in images.values()), sum(one.layer.size for one in found.values())
@@ -122,24 +124,19 @@ def shared(images: Mapping[str, Image], title: str = "layers that images share")
     write(axes, WIDTH - 12, foot + 20, total, bold=True, align="right")
     for row, one in enumerate(several):
         y = foot + 46 + 26 * row
-        _block(axes, 12, y - 10, 26, 20, one.letter, hues)
+        _block(axes, 12, y - 10, 26, 20, one.letter, hues[one.layer.digest])
         text = f"{size(one.layer.size)}, {one.line}, in {', '.join(one.images)}"
         write(axes, 48, y, fit(text, WIDTH - 60))
     said = [f"{title}: {total}."]
     for name, image in images.items():
         these = [found[layer.digest] for layer in image.layers]
-        parts = [
-            f"{one.letter}{' (shared)' if one in several else ''} {size(one.layer.size)}" for one in these
-        ]
+        parts = [f"{one.letter}{' (shared)' * (one in several)} {size(one.layer.size)}" for one in these]
         said.append(f"{name}: {', '.join(parts) or 'no layers'}.")
     return Picture(figure, title, " ".join(said))
 
 
-def _block(
-    axes: Axes, x: float, y: float, width: float, height: float, text: str, hues: Mapping[str, str]
-) -> None:
+def _block(axes: Axes, x: float, y: float, width: float, height: float, text: str, hue: str | None) -> None:
     """A layer; in colour when several images have it."""
-    hue = hues.get(text[0])
     fill, edge = (0.42, 1.4) if hue else (0.06, 0.9)
     box(axes, x, y, width, height, hue or RULE, fill=fill, edge=edge)
     write(axes, x + width / 2, y + height / 2, text, bold=bool(hue), align="center")

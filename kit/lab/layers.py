@@ -44,7 +44,13 @@ def draw(found: Exploration, wasted: Sequence[Wasted], title: str) -> Picture:
         write(axes, 12, y + HEAD / 2, "wasted: kept and sent, but hidden by a later layer", bold=True)
     for index, one in enumerate(wasted):
         _row(axes, y + HEAD + ROW * (index + 0.5), one.path, size(one.size), str(one))
-    return Picture(figure, title, words(found, wasted, title))
+    said = [f"{title}: {headline(found)}."]
+    for layer in found.layers:
+        counts = ", ".join(f"{layer.count(how):,} {how}" for how in MARKS if layer.count(how)) or "no files"
+        line = cut(instruction(layer.created_by))
+        said.append(f"Layer {layer.number}, {size(layer.unpacked)}, {line}: {counts}.")
+    said += [f"Wasted: {one.path}, {size(one.size)} of {one}." for one in wasted[:3]]
+    return Picture(figure, title, " ".join(said))
 
 
 def _layer(axes: Axes, layer: Explored, y: float, done: int, found: Exploration) -> None:
@@ -119,14 +125,3 @@ def instruction(created_by: str) -> str:
     text = printable(" ".join(created_by.split())).removesuffix("# buildkit").rstrip()
     text = re.sub(r"^/bin/sh -c #\(nop\) *", "", text)
     return re.sub(r"^(RUN )?/bin/sh -c ", "RUN ", text) or "(the history does not say)"
-
-
-def words(found: Exploration, wasted: Sequence[Wasted], title: str) -> str:
-    """The picture in sentences."""
-    said = [f"{title}: {headline(found)}."]
-    for layer in found.layers:
-        counts = ", ".join(f"{layer.count(how):,} {how}" for how in MARKS if layer.count(how)) or "no files"
-        line = cut(instruction(layer.created_by))
-        said.append(f"Layer {layer.number}, {size(layer.unpacked)}, {line}: {counts}.")
-    said += [f"Wasted: {one.path}, {size(one.size)} of {one}." for one in wasted[:3]]
-    return " ".join(said)
