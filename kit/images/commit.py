@@ -66,7 +66,7 @@ class Draft:
             self.layers = list(zip(base.layers, base.diff_ids, strict=True))
             self.whole = {key: base.config[key] for key in _KEPT if key in base.config}
             self.config = copy.deepcopy(base.config.get("config") or {})
-            self.history = base.history or [{} for _ in self.layers]  # some tools write none
+            self.history = [*base.history] or [{} for _ in self.layers]  # some tools write none
 
     def add(self, layer: tuple[Descriptor, str] | None, *, created: str, created_by: str) -> None:
         """Note a change: its layer, which is in the store already, or None where it made none."""

@@ -52,6 +52,7 @@ def test_without_entries_only_the_config_changes(store: Store) -> None:
     assert (made.layers, made.diff_ids) == (base.layers, base.diff_ids)
     assert made.history[-1] == {"created": WHEN, "created_by": "ENV A=b", "empty_layer": True}
     assert made.id != base.id
+    assert len(base.history) == 1, "the base stays as it was"
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
