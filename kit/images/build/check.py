@@ -27,14 +27,11 @@ def check_form(one: Instruction) -> None:
         wrong, remedy = "says nothing", f"Something must follow {name}."
     elif name in ("ADD", "COPY") and len(words) < 2:
         wrong, remedy = f"with one word: {one.value:.100}", f"Write {name} SOURCE... DESTINATION."
+    elif "$" in flags.get("from", ""):
+        wrong, remedy = f"--from={flags['from']:.100}: no variables there", "FROM may have one."
     elif name in ("ADD", "COPY") and len(words) > 2 and not words[-1].endswith(("/", ".", "/'", '/"')):
         if "$" not in words[-1]:
             wrong, remedy = f"of several sources to {words[-1]:.100}", "Let the directory end with '/'."
-    elif "$" in flags.get("from", ""):
-        wrong, remedy = (
-            f"--from={flags['from']:.100}: no variables there",
-            "FROM may have one.",
-        )
     elif name in ("ENV", "LABEL") and (bad := [word for word in words if "=" not in word]):
         wrong, remedy = f"{bad[0]:.100}: no name, or no value", f"Write {name} NAME=value."
     elif name == "RUN" and flags.get("network", "none") not in ("none", "default", "host"):
@@ -75,7 +72,8 @@ def check_values(one: Instruction) -> None:
 
 def _check_health(one: Instruction) -> None:
     kind, *command = one.words
-    if kind not in ("CMD", "CMD-SHELL", "NONE") or bool(command or one.flags) != (kind != "NONE"):
+    fits = not (command or one.flags) if kind == "NONE" else bool(command)
+    if kind not in ("CMD", "CMD-SHELL", "NONE") or not fits:
         remedy = "Write HEALTHCHECK [--interval=30s] CMD command, or NONE and nothing more."
         raise BadDockerfile(f"HEALTHCHECK {one.value:.100}", one.where, remedy)
     for flag, text in one.flags.items():

@@ -106,8 +106,8 @@ def expanded(one: Instruction, variables: Mapping[str, str], escape: str = "\\")
         return one
     one = _expand(one, variables, escape)
     if one.name == "EXPOSE":
-        words = (port for word in one.words for text in word.split() for port in ports(text, one.where))
-        one = replace(one, words=tuple(words))
+        texts = [text for word in one.words for text in word.split() or [word]]
+        one = replace(one, words=tuple(port for text in texts for port in ports(text, one.where)))
     check_values(one)
     return one
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Self
 
 from kit.linux.errors import KernelError
 from kit.linux.openat2 import RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
-
-_Self = TypeVar("_Self", bound="Tree")
 
 
 class Tree:
@@ -24,7 +22,7 @@ class Tree:
         self.root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.path = os.readlink(f"/proc/self/fd/{self.root}")
 
-    def __enter__(self: _Self) -> _Self:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

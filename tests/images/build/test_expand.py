@@ -132,6 +132,7 @@ def test_flags_are_expanded_too() -> None:
 
 AFTERWARDS = [
     ("EXPOSE $v", "EXPOSE many is no port"),
+    ("EXPOSE $none", "is no port"),
     ("STOPSIGNAL $v", "STOPSIGNAL many is no signal"),
     ("COPY $none /a", "COPY with an empty word"),
     ("COPY --chmod=$v a b", "--chmod=many is no mode"),
