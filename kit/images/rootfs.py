@@ -122,7 +122,7 @@ def _mount(directory: Path, lower_dirs: list[Path], flags: int) -> None:
             options = _options([f"/proc/self/fd/{fd}" for fd in fds])
         try:
             if len(options) > _ROOM:
-                raise KernelError("", errno.E2BIG)
+                raise KernelError("mount", errno.E2BIG)  # mount(2) would cut them off
             mount_filesystem("kit", str(directory / "merged"), "overlay", MountFlags.NODEV | flags, options)
         except KernelError as error:
             what, number = f"mount an image of {len(lower_dirs)} layers", error.errno or 0

@@ -56,16 +56,18 @@ class Snapshots:
 
         Raises BlobMissing, BlobCorrupt, and as :func:`kit.images.unpack.unpack`; then what was begun is gone.
         """
-        with Held() as held:
+        held = Held()
+        try:
             for chain_id, layer, diff_id in zip(image.chain_ids(), image.layers, image.diff_ids, strict=True):
                 path = self.path(chain_id)
                 while (lock := _lock(path.parent, fcntl.LOCK_SH)) is None:
                     self._make(path.parent, layer, diff_id, held.lower_dirs)
                 held.callback(os.close, lock)
                 held.lower_dirs.insert(0, path)
-            kept = held.pop_all()
-            kept.lower_dirs = held.lower_dirs
-            return kept
+        except BaseException:
+            held.close()
+            raise
+        return held
 
     def _make(self, place: Path, layer: Descriptor, diff_id: str, below: list[Path]) -> None:
         """Unpack under a temporary name and rename, unless another program has done so meanwhile."""
