@@ -165,9 +165,7 @@ def save(
     from kit.images import save
 
     if output is None and sys.stdout.isatty():
-        raise click.ClickException(
-            "an archive is nothing for a terminal: name a file with -o, or redirect it"
-        )
+        raise click.ClickException("an archive is nothing for a terminal: name a file with -o")
     store = opened(directory)
     with _output(output) as out:
         save(store, names, out, layout)
@@ -228,13 +226,11 @@ def prune(directory: Path | None, force: bool, dry_run: bool) -> None:
     if not force and not dry_run:
         click.confirm("Remove everything that no image needs?", abort=True)
     found = prune(store, dry_run)
-    for kind, digests in (
-        ("blob", found.blobs),
-        ("snapshot", found.snapshots),
-        ("cached step", found.cached),
-    ):
+    done = "would delete" if dry_run else "Deleted"
+    kinds = {"blob": found.blobs, "snapshot": found.snapshots, "cached step": found.cached}
+    for kind, digests in kinds.items():
         for digest in digests:
-            click.echo(f"{'would delete' if dry_run else 'Deleted'} {kind}: {digest}")
+            click.echo(f"{done} {kind}: {digest}")
     click.echo(f"{'To be reclaimed' if dry_run else 'Total reclaimed space'}: {size(found.size)}")
 
 
