@@ -1,8 +1,8 @@
 """Building an image from a Dockerfile: what it says, what it copies, what it runs. See its reference.
 
 ``build`` does it: text to stages (``dockerfile``, ``instruction``, ``expand``), a ``plan`` of these, and then
-each of the ``steps``, found in the ``cache`` or carried out: files copied (``context``, ``place``), programs
-run (``run``).
+each of their ``steps``, found in the ``cache`` or carried out: files copied (``context``, ``place``),
+programs run (``run``), settings noted (``metadata``).
 """
 
 from kit.images.build.builder import build

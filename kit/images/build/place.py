@@ -57,11 +57,9 @@ def place(
                 if mode is not None:
                     raise layer.refuse("--chmod with an archive to unpack", "Its own modes count.")
                 layer.add(layer.directory(target), unpacked(source.top.source, unpack_in, where))
-            elif is_directory or layer.is_directory(target):
-                layer.add(layer.directory(target), [source.top], mode)
             else:
-                base, name = layer.file(target)
-                layer.add(base, [replace(source.top, name=name)], mode)
+                base, name = (layer.directory(target), "") if is_directory else layer.file(target)
+                layer.add(base, [replace(source.top, name=name or source.top.name)], mode)
     return list(layer.entries.values())
 
 
@@ -102,10 +100,6 @@ class _Layer(Tree):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def is_directory(self, path: str) -> bool:
-        real, rest = self._look_up(path)
-        return self._kind(posixpath.join(real, *rest)) == stat.S_IFDIR
-
     def directory(self, path: str) -> str:
         """The real path of a directory, which is made when missing."""
         real, rest = self._look_up(path)
@@ -118,8 +112,10 @@ class _Layer(Tree):
         return real
 
     def file(self, path: str) -> tuple[str, str]:
-        """The real directory, made when missing, and the name for a file at ``path``."""
+        """The real directory for a file at ``path``, made when missing, and its name; "" if that is one."""
         real, rest = self._look_up(path)
+        if self._kind(posixpath.join(real, *rest)) == stat.S_IFDIR:
+            return self.directory(path), ""
         if rest:
             return self.directory(posixpath.join(real, *rest[:-1])), rest[-1]
         return posixpath.split(real)

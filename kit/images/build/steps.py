@@ -102,7 +102,7 @@ class Steps:
         self.draft.add(None, created=created, created_by=created_by(self.config, one, {}))
 
     def _key(self, one: Instruction, line: str) -> str:
-        """What the outcome depends on: how many steps there were as well, so that none is its own."""
+        """What the outcome depends on; the number of steps too, so that the same RUN twice is done twice."""
         depends: dict[str, Any] = {}
         if one.name == "RUN":
             depends = {"argv": command(self.config, one), "args": self.visible}
