@@ -201,4 +201,4 @@ def _changes(
     if emptied:
         removed |= {path for path in below if not emptied.isdisjoint(parents(path))}
     found += [Change(path, below[path], None) for path in removed - files.keys()]
-    return sorted(found, key=lambda change: change.path)
+    return sorted(found)

@@ -120,7 +120,7 @@ def note(node: Node) -> str:
             ("owner ", f"{before.uid}:{before.gid}", f"{file.uid}:{file.gid}"),
         ]
         said += [f"{what}{old} → {new}" for what, old, new in pairs if old != new]
-    if node.below and node.counts:
+    if node.counts and (node.below or not node.how):
         said.append(
             " ".join(f"{mark}{node.counts[how]:,}" for how, mark in MARKS.items() if node.counts[how])
         )

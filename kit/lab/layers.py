@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -102,13 +103,15 @@ def _row(axes: Axes, y: float, path: str, figure: str, more: str, how: How | Non
 def frontier(root: Node, rows: int) -> list[Row]:
     """At most so many rows that together stand for all that changed; the last may stand for several."""
     _, shown = unfold(root, rows)
-    rest = shown[rows - 1 :] if len(shown) > rows else []
+    if len(shown) > rows:
+        rest = shown[rows - 1 :]
+        counts = sum((node.counts for node in rest), Counter[How]())
+        total = sum(node.size for node in rest)
+        shown[rows - 1 :] = [Node(f"… {len(rest):,} more", size=total, counts=counts)]
     found: list[Row] = []
-    for node in shown[: len(shown) - len(rest)]:
+    for node in shown:
         is_directory = node.below or (node.file and node.file.kind == "directory")
         found.append((node.path + "/" * bool(is_directory), size_of(node), note(node), node.how))
-    if rest:
-        found.append((f"… {len(rest):,} more", size(sum(node.size for node in rest)), "", None))
     return found
 
 

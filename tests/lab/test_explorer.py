@@ -139,7 +139,7 @@ def test_directories_are_opened_where_the_bytes_are(tmp_path):
     assert [node.path for node in unfold(tree(changes), 10)[0]] == ["", "large"]
     assert [node.path for node in unfold(tree(changes), 20)[0]] == ["", "large", "small"]
     assert [path for path, *_ in frontier(tree(changes), 9)] == [*(f"large/{n}" for n in range(8)), "small/"]
-    assert frontier(tree(changes), 1) == [("… 2 more", "808 B", "", None)]
+    assert frontier(tree(changes), 1) == [("… 2 more", "808 B", "+18", None)]
 
 
 def test_the_still_picture(shop, check_picture):
