@@ -155,6 +155,8 @@ class Context(Tree):
         if entry is None:
             return None
         uid, gid = (entry.uid, entry.gid) if self.keep_owners else (0, 0)
+        if (uid, gid) == (entry.uid, entry.gid) and not entry.xattrs:
+            return entry  # of ten thousand files, most are as they should be
         return replace(entry, uid=uid, gid=gid, xattrs=kept(entry.xattrs))
 
 
