@@ -76,6 +76,10 @@ def server(home: Path, *, dark: bool = False) -> Iterator[str]:
             process.kill()
             process.wait()
         log.close()
+        # The server kills a kernel that is slow to go, as on a busy machine, and its things are left to kit clean.
+        subprocess.run(
+            [sys.executable, "-m", "kit", "clean"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        )
 
 
 def _answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
