@@ -76,7 +76,7 @@ def server(home: Path, *, dark: bool = False) -> Iterator[str]:
             process.kill()
             process.wait()
         log.close()
-        # The server kills a kernel that is slow to go, as on a busy machine, and its things are left to kit clean.
+        # The server kills a kernel that is slow to go; what that leaves is for kit clean.
         subprocess.run(
             [sys.executable, "-m", "kit", "clean"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
         )
