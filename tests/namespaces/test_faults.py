@@ -11,6 +11,7 @@ import pytest
 
 from kit import owner
 from kit.linux import proc
+from kit.linux.errors import KernelError
 from kit.namespaces import until
 
 pytestmark = pytest.mark.needs("root")
@@ -36,8 +37,15 @@ def demo():
     )  # fmt: skip
 
 
+def lives(pid):
+    try:
+        return proc.state(pid) != "Z"
+    except KernelError:  # it ended before, or while we looked
+        return False
+
+
 def gone(pids):
-    return not [pid for pid in pids if os.path.exists(f"/proc/{pid}") and proc.state(pid) != "Z"]
+    return not any(map(lives, pids))
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
