@@ -8,9 +8,12 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.leaks import left_since, look
 
+settings.register_profile("kit", database=None)  # nothing is kept from run to run, and nothing written here
+settings.load_profile("kit")
 REQUIRE_PRIVILEGES = os.environ.get("KIT_REQUIRE_PRIVILEGES") == "1"
 
 
