@@ -39,7 +39,7 @@ def collect(
     try:
         with store.collecting():
             live = reachable(store, [*in_use, *named(store)])
-            blobs = {f"sha256:{file.name}": file for file in sorted(store.blobs.iterdir())}
+            blobs = store.digests()
             garbage = [one for one in blobs if one not in live and (among is None or one in among)]
             files = [blobs[digest] for digest in garbage]
             if among is None and store.unfinished.exists():

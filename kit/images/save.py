@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 from kit.images import documents
 from kit.images.blob import measure
 from kit.images.compression import CHUNK, decompressed
-from kit.images.descriptor import OCI_INDEX, Descriptor
+from kit.images.descriptor import OCI_INDEX, Descriptor, algorithm_of
 from kit.images.errors import LayerCorrupt, NoSuchPlatform
 from kit.images.find import find
 from kit.images.gc import reachable
@@ -61,7 +61,7 @@ def save_directory(store: Store, names: Iterable[str], directory: Path) -> None:
     other = Store(directory)
     with other.writing():
         for digest in reachable(store, whole.values()):
-            with store.open(digest) as file, other.writer() as writer:
+            with store.open(digest) as file, other.writer(algorithm_of(digest)) as writer:
                 shutil.copyfileobj(file, writer, CHUNK)
                 writer.commit()
         for name, descriptor in whole.items():
@@ -106,14 +106,18 @@ def _add_document(archive: tarfile.TarFile, name: str, document: object) -> None
 
 
 def _hex(digest: str) -> str:
-    return digest.removeprefix("sha256:")
+    return digest.partition(":")[2]
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def _add_layout(archive: tarfile.TarFile, store: Store, whole: dict[str, Descriptor]) -> None:
     _add_document(archive, "oci-layout", {"imageLayoutVersion": "1.0.0"})
     for digest in sorted(reachable(store, whole.values())):
         with store.open(digest) as file:
-            _add(archive, f"blobs/sha256/{_hex(digest)}", file, file.size)
+            _add(archive, _blob(digest), file, file.size)
     entries = [
         {**descriptor.to_json(), "annotations": {NAME: name, CONTAINERD_NAME: name}}
         for name, descriptor in whole.items()
@@ -145,7 +149,7 @@ def _files(image: Image, layout: Layout) -> tuple[str, list[str]]:
     """What manifest.json calls the configuration and the layers."""
     if layout == "docker-old":
         return f"{_hex(image.id)}.json", [f"{_hex(chain_id)}/layer.tar" for chain_id in image.chain_ids()]
-    return f"blobs/sha256/{_hex(image.id)}", [f"blobs/sha256/{_hex(one.digest)}" for one in image.layers]
+    return _blob(image.id), [_blob(one.digest) for one in image.layers]
 
 
 def _add_manifest_json(archive: tarfile.TarFile, images: dict[str, Image], layout: Layout) -> None:
