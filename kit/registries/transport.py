@@ -1,0 +1,215 @@
+"""Requests over connections that are kept for the next one, from any thread. See http.client, RFC 9112.
+
+Each thread that transfers a layer has a connection of its own, and works from socket to file in large pieces;
+so nothing here waits for anything else, and nothing is in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from kit.registries.exchange import Exchange, plain
+from kit.registries.refusals import Cut, RegistryError, Unreachable
+
+CHUNK = 1 << 20  # bytes
+_TIMEOUT = 60.0  # seconds without a single byte
+_GONE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
+
+
+@dataclass(frozen=True)
+class Part:
+    """``count`` bytes of a file from ``offset`` on, to be sent; ``tell`` hears how many have gone so far."""
+
+    path: Path
+    offset: int
+    count: int
+    tell: Callable[[int], None]
+
+    def send(self, to: socket.socket) -> None:
+        """By sendfile(2) where the connection is plain."""
+        with self.path.open("rb") as file:
+            sent = 0
+            while sent < self.count:
+                now = to.sendfile(file, self.offset + sent, min(CHUNK, self.count - sent))
+                if not now:
+                    raise RegistryError(f"{self.path} became shorter while it was sent")
+                sent += now
+                self.tell(sent)
+
+
+class Answer:
+    """A registry's answer whose body is still to be read: use it in a ``with`` block.
+
+    ``exchange`` is what is known already. A connection whose answer was read to its end serves another time.
+    """
+
+    def __init__(
+        self, transport: Transport, connection: HTTPConnection, response: HTTPResponse, exchange: Exchange
+    ) -> None:
+        self._transport, self._connection, self._response = transport, connection, response
+        self.exchange = exchange
+        self.status, self.headers = exchange.status, exchange.headers
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Some of the body's bytes, 0 at its end; raises :class:`Unreachable` where it was cut."""
+        try:
+            count = self._response.readinto(buffer)
+        except (OSError, HTTPException) as error:
+            raise self._transport.failed(error, self.exchange.url) from None
+        if not count and self._response.length:  # bytes that were announced and did not come
+            raise Cut("the connection was cut in the middle of an answer", self.exchange.url)
+        return count
+
+    def read(self, limit: int) -> bytes:
+        """The body, and at most ``limit`` + 1 bytes of it."""
+        found, buffer = bytearray(), memoryview(bytearray(min(limit + 1, CHUNK)))
+        while len(found) <= limit and (count := self.readinto(buffer[: limit + 1 - len(found)])):
+            found += buffer[:count]
+        return bytes(found)
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._transport.release(self._connection, self._response)
+
+
+class Transport:
+    """Connections to any number of servers; certificates of those that are ``insecure`` are not checked."""
+
+    def __init__(self, insecure: Collection[str] = ()) -> None:
+        self._insecure = insecure
+        self._idle: dict[tuple[str, str], list[HTTPConnection]] = {}
+        self._busy: dict[HTTPConnection, tuple[str, str]] = {}
+        self._lock = threading.Lock()
+        self.ended = threading.Event()
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Part | None) -> Answer:
+        """One request, once; raises :class:`Unreachable`, and RegistryError for a certificate not trusted."""
+        while True:
+            connection, reused = self._connect(url)
+            start = time.perf_counter()
+            try:
+                response = _exchange(connection, method, url, headers, body)
+            except BaseException as error:
+                self.release(connection)
+                if reused and isinstance(error, _GONE):  # it was closed while it was idle
+                    continue
+                if isinstance(error, OSError | HTTPException):
+                    raise self.failed(error, url) from None
+                raise
+            shown = {name: _hidden(name, value) for name, value in headers.items()}
+            seconds = time.perf_counter() - start
+            exchange = Exchange(
+                method, url, shown, response.status, response.reason, response.headers, seconds=seconds
+            )
+            return Answer(self, connection, response, exchange)
+
+    def _connect(self, url: str) -> tuple[HTTPConnection, bool]:
+        """A connection that nobody uses, and whether it has been used before."""
+        parts = urlsplit(url)
+        with self._lock:
+            if self.ended.is_set():
+                raise Unreachable("the transfer was given up", url)
+            place = (parts.scheme, parts.netloc)
+            if idle := self._idle.get(place):
+                connection, reused = idle.pop(), True
+            elif parts.scheme == "https":
+                context = ssl.create_default_context()
+                if parts.netloc in self._insecure:
+                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                connection, reused = HTTPSConnection(parts.netloc, timeout=_TIMEOUT, context=context), False
+            else:
+                connection, reused = HTTPConnection(parts.netloc, timeout=_TIMEOUT), False
+            self._busy[connection] = place
+        return connection, reused
+
+    def release(self, connection: HTTPConnection, response: HTTPResponse | None = None) -> None:
+        """Keep a connection for the next request if its answer was read to the end, and close it if not."""
+        with self._lock:
+            place = self._busy.pop(connection)
+            done = response is not None and response.isclosed() and not response.will_close
+            if done and not self.ended.is_set():
+                self._idle.setdefault(place, []).append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close every connection; a thread that waits at one gets :class:`Unreachable`."""
+        with self._lock:
+            self.ended.set()
+            for connection in self._busy:
+                if connection.sock is not None:
+                    try:
+                        connection.sock.shutdown(socket.SHUT_RDWR)
+                    except OSError:  # it was not connected any more
+                        continue
+            idle = [one for some in self._idle.values() for one in some]
+            self._idle.clear()
+        for connection in idle:
+            connection.close()
+
+    def failed(self, error: Exception, url: str) -> RegistryError:
+        """What a connection's failure means, in words."""
+        host = urlsplit(url).netloc
+        if isinstance(error, RegistryError):
+            return error
+        if isinstance(error, ssl.SSLCertVerificationError):
+            remedy = "Point SSL_CERT_FILE at the certificate of who signed it, or name the host as insecure."
+            return RegistryError(
+                f"the certificate of {host} is not trusted: {error.verify_message}", url, remedy
+            )
+        if isinstance(error, TimeoutError):
+            return Unreachable(f"{host} was silent for {_TIMEOUT:.0f} seconds", url, "Try again.")
+        if isinstance(error, ConnectionRefusedError):
+            return Unreachable(f"nobody listens at {host} (ECONNREFUSED)", url, "Is the registry running?")
+        if isinstance(error, socket.gaierror):
+            remedy = "Check its name, and the network; without one, `kit registry` serves the base images."
+            return Unreachable(f"the host {host} is not known", url, remedy)
+        if isinstance(error, HTTPException | ConnectionError | ssl.SSLError):
+            return Cut(f"the connection to {host} ended without an answer ({type(error).__name__})", url)
+        name = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
+        return Unreachable(f"no connection to {host}: {name} ({plain(error)})", url)
+
+
+def _exchange(
+    connection: HTTPConnection, method: str, url: str, headers: Mapping[str, str], body: bytes | Part | None
+) -> HTTPResponse:
+    parts = urlsplit(url)
+    connection.putrequest(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+    if isinstance(body, Part):
+        connection.putheader("Content-Length", str(body.count))
+    elif body is not None or method in ("POST", "PUT", "PATCH"):
+        connection.putheader("Content-Length", str(len(body or b"")))
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    try:
+        connection.endheaders(body if isinstance(body, bytes) else None)
+        if isinstance(body, Part):
+            body.send(connection.sock)
+    except (BrokenPipeError, ConnectionResetError):  # it may have said why before it hung up
+        return _early(connection)
+    return connection.getresponse()
+
+
+def _early(connection: HTTPConnection) -> HTTPResponse:
+    response = connection.getresponse()
+    response.will_close = True
+    return response
+
+
+def _hidden(name: str, value: str) -> str:
+    return f"{value.partition(' ')[0]} …" if name == "Authorization" else value
