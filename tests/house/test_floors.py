@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "namespaces": MECHANISM,
     "cgroups": MECHANISM,
     "images": MECHANISM,
+    "registries": MECHANISM | {"images"},
     "preflight": MECHANISM | {"namespaces", "cgroups"},
     "checks": MECHANISM | {"namespaces", "cgroups", "images"},
     "lab": MECHANISM | {"namespaces", "cgroups", "images", "checks", "preflight"},
