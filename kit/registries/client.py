@@ -200,15 +200,15 @@ class Client:
 
     def _allowed(self, url: str, location: str) -> str:
         """Where a location leads from ``url``; never from TLS to plain HTTP, nor to another scheme."""
-        target = urljoin(url, location)
         try:
+            target = urljoin(url, location)
             parts = urlsplit(target)
-            known = bool(location and parts.hostname and parts.port != 0) and parts.username is None
+            clean = bool(location and parts.hostname and parts.port != 0) and parts.username is None
+            plain_http = url.startswith("http:") and self._plain_allowed(parts.netloc)
         except ValueError:
-            known = False
-        plain_http = url.startswith("http:") and self._plain_allowed(parts.netloc)
-        clean = target.isascii() and target.isprintable() and " " not in target
-        if not known or not clean or not (parts.scheme == "https" or (parts.scheme == "http" and plain_http)):
+            clean = False
+        clean = clean and target.isascii() and target.isprintable() and " " not in target
+        if not clean or not (parts.scheme == "https" or (parts.scheme == "http" and plain_http)):
             what = f"{self.registry} points to {plain(location)!r:.200}, where the kit does not go"
             raise RegistryError(what, url, "A registry leads to https and nothing else: don't trust it.")
         return target

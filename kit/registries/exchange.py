@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from html import escape
 from typing import Any
@@ -29,7 +29,7 @@ class Exchange:
     status: int
     reason: str
     headers: Message
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     whole: bool = True
     seconds: float = 0.0
 
@@ -57,7 +57,7 @@ class Exchange:
         except ValueError:
             if b"\0" in self.body[:_SHOWN]:
                 return f"\n\n({size(len(self.body))} of binary content{'' if self.whole else ', and more'})"
-            text = self.body[:_SHOWN].decode(errors="replace")
+            text = self.body.decode(errors="replace")
         shown = "\n".join(map(plain, text[:_SHOWN].splitlines()))
         return f"\n\n{shown}{'' if self.whole and len(text) <= _SHOWN else '…'}"
 

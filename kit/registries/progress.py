@@ -35,22 +35,21 @@ class Printer:
 
     def __init__(self, out: TextIO, verb: Literal["Pull", "Push"]) -> None:
         self._out, self._verb = out, verb
-        self._lines: dict[str, str] = {}
+        self._lines: dict[str, tuple[State, str]] = {}
         self._drawn = 0.0
         self._terminal = out.isatty()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
         name, text = event.digest.partition(":")[2][:12], self._text(event)
-        if self._lines.get(name) == text:
-            return
-        new = name not in self._lines
-        self._lines[name] = text
-        if not self._terminal:
-            if event.state != "transferring":
-                self._out.write(f"{name}: {text}\n")
-        elif new or event.state != "transferring" or time.monotonic() - self._drawn > _SECONDS:
-            self._draw(new)
+        before = self._lines.get(name)
+        changed = before is None or before[0] != event.state
+        self._lines[name] = (event.state, text)
+        if self._terminal:
+            if changed or time.monotonic() - self._drawn > _SECONDS:
+                self._draw(new=before is None)
+        elif changed and event.state != "transferring":
+            self._out.write(f"{name}: {text}\n")
 
     def _text(self, event: Event) -> str:
         pull = self._verb == "Pull"
@@ -72,5 +71,5 @@ class Printer:
         self._drawn = time.monotonic()
         before = len(self._lines) - new
         up = f"\x1b[{before}A" if before else ""
-        self._out.write(up + "".join(f"\x1b[2K{name}: {text}\n" for name, text in self._lines.items()))
+        self._out.write(up + "".join(f"\x1b[2K{name}: {text}\n" for name, (_, text) in self._lines.items()))
         self._out.flush()
