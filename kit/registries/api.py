@@ -25,6 +25,7 @@ from kit.registries.uploads import Upload
 
 IDLE = 60.0  # seconds that a client may be silent in the middle of a body
 _CHUNK = 1 << 20  # bytes
+FETCHED = web.RequestKey("fetched", int)  # bytes that a mirror got to answer this request
 
 
 class Api:
@@ -83,7 +84,7 @@ class Api:
         if request.method == "HEAD":
             return web.Response(headers={**headers, "Content-Length": str(size)})
         coming = self.mirror.download(repository, wanted, size)
-        request["fetched"] = size
+        request[FETCHED] = size
         if "Range" in request.headers:
             await coming.more(size - 1)
             return web.FileResponse(self.store.path(wanted), _CHUNK, headers=headers)
@@ -161,6 +162,8 @@ class Api:
     async def _upload(self, request: web.Request) -> Upload:
         repository, name = self._repository(request), request.match_info["id"]
         key = repository.name, name
+        if key in self._uploads and not self._uploads[key].path.exists():  # a collector took it for abandoned
+            del self._uploads[key]
         if key not in self._uploads:
             found = await asyncio.to_thread(uploads.resume, repository, name)
             self._uploads.setdefault(key, found)
@@ -175,7 +178,7 @@ class Api:
         """end-3: a manifest, byte for byte as it was pushed."""
         repository, reference = self._repository(request), request.match_info["reference"]
         if self.mirror:
-            request["fetched"] = await asyncio.to_thread(self.mirror.manifest, repository, reference)
+            request[FETCHED] = await asyncio.to_thread(self.mirror.manifest, repository, reference)
         found = await asyncio.to_thread(repository.find, reference)
         data = await asyncio.to_thread(self.store.read, found)
         headers = {"Content-Type": found.media_type, "Docker-Content-Digest": found.digest}
@@ -253,7 +256,7 @@ class Api:
         """What only the registry behind a mirror knows."""
         assert self.mirror is not None
         exchange = await asyncio.to_thread(self.mirror.ask, "GET", request.path_qs)
-        request["fetched"] = len(exchange.body)
+        request[FETCHED] = len(exchange.body)
         headers = {
             name: value for name in ("Link", "OCI-Filters-Applied") if (value := exchange.headers.get(name))
         }
@@ -338,8 +341,12 @@ async def _follow(coming: Download, request: web.Request, response: web.StreamRe
     await coming.more(min(0, coming.size - 1))
     await response.prepare(request)
     sent = 0
-    while sent < coming.size:
-        ready = await coming.more(sent)
-        data = await asyncio.to_thread(coming.read, sent, min(_CHUNK, ready - sent))
-        await response.write(data)
-        sent += len(data)
+    try:
+        while sent < coming.size:
+            ready = await coming.more(sent)
+            data = await asyncio.to_thread(coming.read, sent, min(_CHUNK, ready - sent))
+            await response.write(data)
+            sent += len(data)
+    except (ErrorAnswer, KernelError):  # too late for another answer
+        if request.transport:
+            request.transport.abort()
