@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from kit.registries.repositories import Repository, is_tag
 from kit.registries.transport import CHUNK
 
 _AT_ONCE = 4  # blobs on their way
+_AWAY = 15.0  # seconds until a registry that could not be reached is asked again
 _ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
 
 
@@ -41,13 +43,17 @@ class Mirror:
         self.client = Client(parts.netloc, insecure=[parts.netloc] if parts.scheme == "http" else ())
         self._pool = ThreadPoolExecutor(_AT_ONCE, "mirror")
         self._coming: dict[tuple[str, str], Download] = {}
+        self._away, self._away_until = ErrorAnswer("UNKNOWN", ""), 0.0
 
     def ask(self, method: str, path: str) -> Exchange:
         """One request to the other registry; what it says no to is said no to in its place."""
+        if time.monotonic() < self._away_until:
+            raise self._away
         try:
             exchange = self.client.request(method, path, _ACCEPT)
         except RegistryError as error:
-            raise ErrorAnswer("UNKNOWN", f"the registry that this one mirrors: {error}", status=502) from None
+            self._away, self._away_until = _behind(error), time.monotonic() + _AWAY
+            raise self._away from None
         if exchange.status in (401, 403):
             raise ErrorAnswer("DENIED", f"{self.url} shows nobody, or not us, {path}")
         if exchange.status == 404:
@@ -117,6 +123,10 @@ class Mirror:
         self._pool.shutdown()
 
 
+def _behind(error: Exception) -> ErrorAnswer:
+    return ErrorAnswer("UNKNOWN", f"the registry that this one mirrors: {error}", status=502)
+
+
 class Download:
     """A blob of ``size`` bytes that one thread writes, while any number of clients read it."""
 
@@ -162,9 +172,12 @@ class Download:
                     self._client.pause(failures)
             self._upload.commit(self.digest)
             self.done = True
-        except (ErrorAnswer, ImageError, KernelError) as error:
+        except KernelError as error:
             self._upload.cancel()
             self.error = error
+        except (ErrorAnswer, ImageError) as error:
+            self._upload.cancel()
+            self.error = _behind(error)
         finally:
             self._loop.call_soon_threadsafe(self._tell)
 

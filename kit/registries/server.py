@@ -28,7 +28,7 @@ from kit.images.seed import BASES
 from kit.images.seed import seed as make
 from kit.images.store import Store
 from kit.linux.errors import KernelError
-from kit.registries.api import Api
+from kit.registries.api import FETCHED, Api
 from kit.registries.auth import Htpasswd, refused
 from kit.registries.collect import HOUR, collect
 from kit.registries.errors import ErrorAnswer
@@ -187,7 +187,7 @@ class Registry:
             response.status,
             request.content.total_bytes,
             0 if request.method == "HEAD" else response.content_length or 0,
-            request.get("fetched", 0),
+            request.get(FETCHED, 0),
             telling(request.headers.items()),
             telling(response.headers.items()),
         )
