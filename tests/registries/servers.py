@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -101,10 +100,11 @@ def push(address: str, repository: str, tag: str, *layers: bytes, **more: Any) -
 
 
 class Program:
-    """`kit registry` in a program of its own."""
+    """`kit registry` in a program of its own; what it says is in the file ``told``."""
 
     def __init__(self, storage: Path, *options: str) -> None:
         self.address = f"127.0.0.1:{free_port()}"
+        self.told = storage.with_name(f"{storage.name}.told")
         command = [
             sys.executable,
             "-m",
@@ -115,17 +115,16 @@ class Program:
             "--storage",
             str(storage),
         ]
-        self.process = subprocess.Popen(
-            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        assert line.startswith("Serving"), self.process.communicate()[1]
+        with self.told.open("w") as told:
+            self.process = subprocess.Popen([*command, *options], stdout=told, stderr=told)
+        while "Serving" not in self.told.read_text():
+            assert self.process.poll() is None, self.told.read_text()
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """At once: no handler runs, nothing is written any more."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+        self.process.wait()
 
     def memory(self) -> int:
         """The most bytes that it ever had in memory."""
@@ -141,12 +140,3 @@ def program(storage: Path, *options: str) -> Iterator[Program]:
         yield started
     finally:
         started.kill()
-
-
-def settled(path: Path, count: int) -> None:
-    """Wait until a directory has so many files."""
-    for _ in range(200):
-        if len(os.listdir(path)) == count:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{path} has {os.listdir(path)}")
