@@ -98,10 +98,7 @@ class Registry:
         self.log: deque[Access] = deque(maxlen=_KEPT)
         self._users, self._tell = users, tell
         self._read_only, self._delete = read_only or mirror is not None, delete
-        self._tls = None
-        if tls:
-            self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            self._tls.load_cert_chain(*tls)
+        self._tls = _certificate(*tls) if tls else None
         for name in names(store):
             if not (found := Repository(store, name)).directory.exists():
                 found.adopt()
@@ -218,6 +215,16 @@ class Registry:
 
     def __repr__(self) -> str:
         return f"Registry({self.url!r})"
+
+
+def _certificate(crt: str | Path, key: str | Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(crt, key)
+    except ssl.SSLError as error:
+        what = f"no certificate and key in PEM that belong together: {error.reason or error}"
+        raise ImageError(what, f"{crt}, {key}") from None
+    return context
 
 
 def _listener(listen: str) -> socket.socket:
