@@ -56,10 +56,10 @@ class Client:
         self.registry = registry
         self.exchanges: deque[Exchange] = deque(maxlen=1000)
         self._host = HUB_HOST if registry == HUB else registry
-        self._insecure = insecure
-        self._transport = Transport(insecure)
+        self._insecure = {insecure} if isinstance(insecure, str) else set(insecure)
+        self._transport = Transport(self._insecure)
         self._given = credentials
-        self._tokens = Tokens(self._transport, registry, self.credentials, self._plain_allowed)
+        self._tokens = Tokens(registry, self._stubborn, self.credentials, self._plain_allowed)
         self._answered = False
 
     # One request
@@ -146,7 +146,8 @@ class Client:
         url = f"http://{self._host}"
         try:
             with self._transport.send("GET", f"{url}/v2/", {"User-Agent": "kit"}, None) as answer:
-                answer.read(documents.LIMIT)
+                answer.exchange.body = answer.read(documents.LIMIT)
+                self.exchanges.append(answer.exchange)
                 tls = answer.status == 400  # what Go's servers say of a request that is not encrypted
         except Cut:
             tls = True
@@ -167,7 +168,7 @@ class Client:
             answer = self._stubborn(method, url, own, body)
             if asked or answer.status != 401 or "WWW-Authenticate" not in answer.headers:
                 return answer
-            authorization = self._tokens.answer(answer.exchange, purpose, self.exchanges.append)
+            authorization = self._tokens.answer(answer.exchange, purpose)
             if authorization is None:
                 return answer
             with answer:

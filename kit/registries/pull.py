@@ -52,6 +52,7 @@ def pull(
     :class:`NoSuchPlatform`, :class:`BadManifest`, :class:`BlobCorrupt`, :class:`KernelError`.
     """
     reference = Reference.parse(name)
+    mirrors = [mirrors] if isinstance(mirrors, str) else mirrors
     first = mirrors if reference.registry == HUB else ()
     failed: list[str] = []
     for place in (*first, reference.registry):

@@ -19,23 +19,26 @@ from kit.images import documents
 from kit.registries.credentials import Credentials
 from kit.registries.exchange import Exchange, plain
 from kit.registries.refusals import RegistryError, Unauthorized
-from kit.registries.transport import Answer, Transport
+from kit.registries.transport import Answer
 
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class Tokens:
-    """The Authorization headers for one registry, by what they allow; ``known`` finds its credentials."""
+    """The Authorization headers for one registry, by what they allow.
+
+    ``send`` makes a request, ``known`` finds the credentials, ``plain_allowed`` says who may lack TLS.
+    """
 
     def __init__(
         self,
-        transport: Transport,
         registry: str,
+        send: Callable[[str, str, dict[str, str], bytes | None], Answer],
         known: Callable[[], Credentials | None],
         plain_allowed: Callable[[str], bool],
     ) -> None:
-        self._transport, self._registry, self._known = transport, registry, known
+        self._registry, self._send, self._known = registry, send, known
         self._plain_allowed = plain_allowed
         self._headers: dict[str, str] = {}
 
@@ -43,17 +46,17 @@ class Tokens:
         """What was good for this purpose before, or for all."""
         return self._headers.get(purpose) or self._headers.get("")
 
-    def answer(self, exchange: Exchange, purpose: str, note: Callable[[Exchange], None]) -> str | None:
+    def answer(self, exchange: Exchange, purpose: str) -> str | None:
         """A header that meets the challenge of a 401, None without credentials for it.
 
-        ``note`` hears of the exchange with another server. Raises :class:`Unauthorized`, RegistryError.
+        Raises :class:`Unauthorized`, RegistryError.
         """
         challenges = exchange.headers.get_all("WWW-Authenticate", [])
         by_scheme = {one.partition(" ")[0].lower(): one for one in reversed(challenges)}
         credentials = self._known()
         if "bearer" in by_scheme:
             found = {name: a or b for name, a, b in _PARAMETER.findall(by_scheme["bearer"])}
-            self._headers[purpose] = f"Bearer {self._fetch(found, credentials, note)}"
+            self._headers[purpose] = f"Bearer {self._fetch(found, credentials)}"
             return self._headers[purpose]
         if "basic" not in by_scheme:
             what = f"{self._registry} wants {', '.join(by_scheme) or 'something it does not name'}"
@@ -63,9 +66,7 @@ class Tokens:
         self._headers[""] = credentials.basic()
         return self._headers[""]
 
-    def _fetch(
-        self, challenge: dict[str, str], credentials: Credentials | None, note: Callable[[Exchange], None]
-    ) -> str:
+    def _fetch(self, challenge: dict[str, str], credentials: Credentials | None) -> str:
         realm = challenge.get("realm", "")
         parts = urlsplit(realm)
         if parts.scheme != "https" and not (parts.scheme == "http" and self._plain_allowed(parts.netloc)):
@@ -81,8 +82,7 @@ class Tokens:
             method, body = "POST", urlencode([*asked, *secret.items()]).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         url = realm if body else f"{realm}{'&' if parts.query else '?'}{urlencode(asked)}"
-        with self._transport.send(method, url, headers, body) as answer:
-            note(answer.exchange)
+        with self._send(method, url, headers, body) as answer:
             return self._token(answer)
 
     def _token(self, answer: Answer) -> str:

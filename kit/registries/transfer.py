@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from urllib.parse import quote
 
 from kit.images import documents
 from kit.images.blob import Writer
@@ -16,7 +15,7 @@ from kit.images.store import Store
 from kit.registries.client import TRIES, Client
 from kit.registries.exchange import Exchange
 from kit.registries.progress import Event, Progress, State
-from kit.registries.refusals import RegistryError, RegistryRefused, Unreachable, check
+from kit.registries.refusals import RegistryError, RegistryRefused, Unauthorized, Unreachable, check
 from kit.registries.transport import CHUNK, Answer, Part
 
 AT_ONCE = 4  # transfers, as in Docker
@@ -119,13 +118,11 @@ class Transfer:
             self._tell(blob, "there already", blob.size)
             return
         uploads, source = f"/v2/{self.repository}/blobs/uploads/", sources.get(blob.digest)
-        begun = None
-        if source:
-            begun = self.client.post(f"{uploads}?mount={quote(blob.digest)}&from={quote(source, safe='')}")
-            if begun.status == 201:
-                self._tell(blob, "mounted", blob.size)
-                return
-        if begun is None or begun.status != 202:  # such as 401: we may not read there
+        begun = self._mounted(uploads, blob, source) if source else None
+        if begun is not None and begun.status == 201:
+            self._tell(blob, "mounted", blob.size)
+            return
+        if begun is None or begun.status != 202:
             begun = check(self.client.post(uploads), what, registry, 202)
         failures, location, sent = 0, _location(begun), 0
         while True:
@@ -143,6 +140,13 @@ class Transfer:
                 location, sent = self._resumed(uploads, location, what)
         self._tell(blob, "transferred", blob.size)
 
+    def _mounted(self, uploads: str, blob: Descriptor, source: str) -> Exchange | None:
+        """The answer to the wish for another repository's blob; None where we may not read there."""
+        try:
+            return self.client.post(f"{uploads}?mount={blob.digest}&from={source}")
+        except Unauthorized:
+            return None
+
     def _send_part(self, blob: Descriptor, location: str, begin: int) -> tuple[Exchange, int]:
         """Send the next part, the last one with PUT; the answer, and how much of the blob has been sent."""
         count = min(PART, blob.size - begin)
@@ -156,7 +160,7 @@ class Transfer:
 
         part = Part(self.store.path(blob.digest), begin, count, tell)
         if last:
-            location += f"{'&' if '?' in location else '?'}digest={quote(blob.digest)}"
+            location += f"{'&' if '?' in location else '?'}digest={blob.digest}"
         exchange = self.client.request("PUT" if last else "PATCH", location, headers, part)
         if exchange.status in (404, 416):  # the upload is not, or not where, we think: ask
             raise Unreachable("the registry lost track of an upload", exchange.url)
