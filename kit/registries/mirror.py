@@ -40,7 +40,7 @@ class Mirror:
             remedy = "One is https://registry-1.docker.io, the Hub."
             raise ImageError(f"{url!r} is no address of a registry", remedy=remedy)
         self.url = url
-        self.client = Client(parts.netloc, insecure=[parts.netloc] if parts.scheme == "http" else ())
+        self.client = _Nobody(parts.netloc, insecure=[parts.netloc] if parts.scheme == "http" else ())
         self._pool = ThreadPoolExecutor(_AT_ONCE, "mirror")
         self._coming: dict[tuple[str, str], Download] = {}
         self._away, self._away_until = ErrorAnswer("UNKNOWN", ""), 0.0
@@ -57,8 +57,8 @@ class Mirror:
         if exchange.status in (401, 403):
             raise ErrorAnswer("DENIED", f"{self.url} shows nobody, or not us, {path}")
         if exchange.status == 404:
-            code = "MANIFEST_UNKNOWN" if "/manifests/" in path else "BLOB_UNKNOWN"
-            raise ErrorAnswer(code, f"{self.url} has no {path}")
+            kind = next((one for one in ("manifest", "blob") if f"/{one}s/" in path), "name")
+            raise ErrorAnswer(f"{kind.upper()}_UNKNOWN", f"{self.url} has no {path}")
         if exchange.status != 200:
             raise ErrorAnswer("UNKNOWN", f"{self.url} answers {exchange.status} to {path}", status=502)
         return exchange
@@ -121,6 +121,14 @@ class Mirror:
         """End what is on its way."""
         self.client.close()
         self._pool.shutdown()
+
+
+class _Nobody(Client):
+    """A client that tells nobody who it is: what only we may see is not for everybody who asks a mirror."""
+
+    def credentials(self) -> None:
+        """Nobody's."""
+        return None
 
 
 def _behind(error: Exception) -> ErrorAnswer:

@@ -28,8 +28,9 @@ from kit.images.seed import BASES
 from kit.images.seed import seed as make
 from kit.images.store import Store
 from kit.linux.errors import KernelError
-from kit.registries.api import FETCHED, Api
+from kit.registries.api import Api
 from kit.registries.auth import Htpasswd, refused
+from kit.registries.blobs import FETCHED
 from kit.registries.collect import HOUR, collect
 from kit.registries.errors import ErrorAnswer
 from kit.registries.log import Access, telling
@@ -97,7 +98,7 @@ class Registry:
         self.store, self.mirror = store, mirror
         self.log: deque[Access] = deque(maxlen=_KEPT)
         self._users, self._tell = users, tell
-        self._read_only, self._delete = read_only or mirror is not None, delete
+        self._read_only, self._delete = read_only, delete
         self._tls = _certificate(*tls) if tls else None
         for name in names(store):
             if not (found := Repository(store, name)).directory.exists():
@@ -133,7 +134,7 @@ class Registry:
         return runner
 
     async def _collect(self) -> None:
-        while True:
+        while not self._read_only:
             await asyncio.sleep(HOUR)
             with suppress(ImageError, OSError):  # a damaged image, or a push without end: the next time then
                 await asyncio.to_thread(collect, self.store)
@@ -169,7 +170,7 @@ class Registry:
             # The base path is asked by who wants to know whether its credentials are right.
             if not user and (request.method not in _READS or request.path.rstrip("/") == "/v2"):
                 raise refused("a push needs a name and a password; a pull needs none")
-        if request.method not in _READS and self._read_only:
+        if request.method not in _READS and (self._read_only or self.mirror):
             why = f"this is a mirror of {self.mirror.url}" if self.mirror else "this registry is read-only"
             raise ErrorAnswer("UNSUPPORTED", f"{why}: nothing can be pushed or deleted")
         if request.method == "DELETE" and not self._delete and "/uploads/" not in request.path:

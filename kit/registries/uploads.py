@@ -64,10 +64,13 @@ class Upload:
         """What the client calls it by, in the Location that it was given."""
         return self.path.name
 
-    def check_range(self, content_range: str | None, length: int | None) -> None:
-        """Refuse a chunk that does not begin where the last one ended (416), or has not ``length`` bytes."""
+    def expect(self, content_range: str | None, length: int | None) -> int | None:
+        """How many bytes a chunk has, where it says so.
+
+        Refused is one that does not begin where the last one ended (416), or has not ``length`` bytes.
+        """
         if content_range is None:
-            return
+            return None
         found = _RANGE.fullmatch(content_range)
         if not found or int(found[2]) < int(found[1]):
             what = f"the Content-Range {content_range[:50]!r} is not of the form <first byte>-<last byte>"
@@ -79,6 +82,7 @@ class Upload:
         if length is not None and length != last - first + 1:
             what = f"a chunk of {length} bytes, and its Content-Range has {last - first + 1}"
             raise ErrorAnswer("SIZE_INVALID", what)
+        return last - first + 1
 
     def progress(self) -> dict[str, str]:
         """The headers that tell a client how to go on. Of no bytes and of one the Range is the same."""
