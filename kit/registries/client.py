@@ -12,9 +12,9 @@ from __future__ import annotations
 import ipaddress
 import random
 import re
+import threading
 from collections import deque
 from collections.abc import Collection, Mapping
-from functools import cached_property
 from types import TracebackType
 from urllib.parse import urljoin, urlsplit
 
@@ -26,13 +26,13 @@ from kit.registries.credentials import Credentials
 from kit.registries.exchange import Exchange, plain
 from kit.registries.refusals import Cut, RegistryError, Unreachable
 from kit.registries.tokens import Tokens
-from kit.registries.transport import Answer, Part, Transport
+from kit.registries.transport import Answer, Part, Transport, repeatable
 
 Body = bytes | Part | None
 
 HUB_HOST = "registry-1.docker.io"
 TRIES = 5
-_BUSY = (408, 429, 502, 503, 504)
+BUSY = (408, 429, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOPS = 5
 _WAIT, _LONGEST = 0.2, 20.0  # seconds: the first pause doubles up to the longest
@@ -61,6 +61,7 @@ class Client:
         self._given = credentials
         self._tokens = Tokens(registry, self._stubborn, self.credentials, self._plain_allowed)
         self._answered = False
+        self._base, self._trying = "", threading.Lock()
 
     # One request
 
@@ -135,12 +136,17 @@ class Client:
         if self._transport.ended.wait(wait):
             raise Unreachable("the transfer was given up", self.registry)
 
-    @cached_property
+    @property
     def base(self) -> str:
-        """https:// or http:// and the host; where plain HTTP is allowed, that is tried first.
+        """https:// or http:// and the host; where plain HTTP is allowed, that is tried first, and once.
 
         Raises :class:`Unreachable`.
         """
+        with self._trying:
+            self._base = self._base or self._find_base()
+            return self._base
+
+    def _find_base(self) -> str:
         if not self._plain_allowed(self._host):
             return f"https://{self._host}"
         url = f"http://{self._host}"
@@ -178,8 +184,7 @@ class Client:
     def _stubborn(self, method: str, url: str, headers: dict[str, str], body: Body) -> Answer:
         """Send a request until it is answered.
 
-        A registry that has never answered gets one chance only; and of a part of a file, some may have
-        arrived: who sends it must ask.
+        A registry that has never answered gets one chance only, and so does a part of an upload.
         """
         failures = 0
         while True:
@@ -187,13 +192,13 @@ class Client:
             try:
                 answer = self._transport.send(method, url, headers, body)
             except Unreachable:
-                if failures == TRIES or not self._answered or isinstance(body, Part):
+                if failures == TRIES or not self._answered or not repeatable(method, body):
                     raise
                 self.pause(failures)
                 continue
             self._answered = True
             self.exchanges.append(answer.exchange)
-            if answer.status not in _BUSY or failures == TRIES:
+            if answer.status not in BUSY or failures == TRIES or not repeatable(method, body):
                 return answer
             with answer:
                 answer.read(documents.LIMIT)

@@ -12,7 +12,7 @@ from kit.images.blob import Writer
 from kit.images.descriptor import Descriptor, algorithm_of
 from kit.images.errors import BlobCorrupt, BlobMissing
 from kit.images.store import Store
-from kit.registries.client import TRIES, Client
+from kit.registries.client import BUSY, TRIES, Client
 from kit.registries.exchange import Exchange
 from kit.registries.progress import Event, Progress, State
 from kit.registries.refusals import RegistryError, RegistryRefused, Unauthorized, Unreachable, check
@@ -162,8 +162,8 @@ class Transfer:
         if last:
             location += f"{'&' if '?' in location else '?'}digest={blob.digest}"
         exchange = self.client.request("PUT" if last else "PATCH", location, headers, part)
-        if exchange.status in (404, 416):  # the upload is not, or not where, we think: ask
-            raise Unreachable("the registry lost track of an upload", exchange.url)
+        if exchange.status in (404, 416, *BUSY):  # the upload may not be where we think: ask
+            raise Unreachable(f"an upload was interrupted (status {exchange.status})", exchange.url)
         try:
             check(exchange, f"push the blob {blob.digest}", self.client.registry, 201 if last else 202)
         except RegistryRefused as error:

@@ -48,6 +48,13 @@ class Part:
                 self.tell(sent)
 
 
+def repeatable(method: str, body: bytes | Part | None) -> bool:
+    """Whether a request may be sent again if nobody knows what has become of it; a part of an upload may
+    have arrived in part.
+    """
+    return method != "PATCH" and not isinstance(body, Part)
+
+
 class Answer:
     """A registry's answer whose body is still to be read: use it in a ``with`` block.
 
@@ -106,7 +113,7 @@ class Transport:
                 response = _exchange(connection, method, url, headers, body)
             except BaseException as error:
                 self.release(connection)
-                if reused and isinstance(error, _GONE):  # it was closed while it was idle
+                if reused and isinstance(error, _GONE) and repeatable(method, body):  # closed while idle
                     continue
                 if isinstance(error, OSError | HTTPException):
                     raise self.failed(error, url) from None
