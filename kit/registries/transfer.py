@@ -35,7 +35,7 @@ class Transfer:
         once = {blob.digest: blob for blob in blobs}
         for blob in once.values():
             self._tell(blob, "waiting", 0)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE, "transfer") as pool:
             moves = [pool.submit(move, blob) for blob in once.values()]
             try:
                 done, _ = wait(moves, return_when=FIRST_EXCEPTION)
@@ -177,10 +177,9 @@ class Transfer:
         """Where to go on, and after how many bytes: those that the registry has, or in a new upload none."""
         status = self.client.get(location)
         kept = re.fullmatch(r"(?:bytes=)?0-(\d+)", status.headers.get("Range", ""))
-        if status.status == 204:
-            return status.headers.get("Location", location), int(kept[1]) + 1 if kept and kept[
-                1
-            ] != "0" else 0
+        if status.status == 204:  # the range of no bytes at all is 0-0, as that of one
+            count = int(kept[1]) + 1 if kept and kept[1] != "0" else 0
+            return status.headers.get("Location", location), count
         begun = check(self.client.post(uploads), what, self.client.registry, 202)
         return _location(begun), 0
 

@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
@@ -22,8 +23,8 @@ from urllib.parse import urlsplit
 from kit.registries.exchange import Exchange, plain
 from kit.registries.refusals import Cut, RegistryError, Unreachable
 
-CHUNK = 1 << 20  # bytes
-_TIMEOUT = 60.0  # seconds without a single byte
+CHUNK = 1 << 17  # bytes: what is lost of an answer at most when its connection breaks
+_CONNECTING, _SILENCE = 15.0, 60.0  # seconds, at most
 _GONE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
 
 
@@ -91,7 +92,7 @@ class Answer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._transport.release(self._connection, self._response)
+        self._transport.release(self._connection, self._response, self.exchange.url)
 
 
 class Transport:
@@ -100,19 +101,25 @@ class Transport:
     def __init__(self, insecure: Collection[str] = ()) -> None:
         self._insecure = insecure
         self._idle: dict[tuple[str, str], list[HTTPConnection]] = {}
-        self._busy: dict[HTTPConnection, tuple[str, str]] = {}
+        self._busy: dict[HTTPConnection, socket.socket | None] = {}
+        self._contexts: dict[bool, ssl.SSLContext] = {}  # which are slow to make
         self._lock = threading.Lock()
         self.ended = threading.Event()
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Part | None) -> Answer:
         """One request, once; raises :class:`Unreachable`, and RegistryError for a certificate not trusted."""
         while True:
-            connection, reused = self._connect(url)
+            connection, reused = self._connection(url)
             start = time.perf_counter()
             try:
+                if not reused:
+                    connection.connect()
+                    connection.sock.settimeout(_SILENCE)
+                with self._lock:  # the connection may forget its socket before the answer is read
+                    self._busy[connection] = connection.sock
                 response = _exchange(connection, method, url, headers, body)
             except BaseException as error:
-                self.release(connection)
+                self.release(connection, None, url)
                 if reused and isinstance(error, _GONE) and repeatable(method, body):  # closed while idle
                     continue
                 if isinstance(error, OSError | HTTPException):
@@ -125,45 +132,51 @@ class Transport:
             )
             return Answer(self, connection, response, exchange)
 
-    def _connect(self, url: str) -> tuple[HTTPConnection, bool]:
+    def _connection(self, url: str) -> tuple[HTTPConnection, bool]:
         """A connection that nobody uses, and whether it has been used before."""
         parts = urlsplit(url)
         with self._lock:
             if self.ended.is_set():
                 raise Unreachable("the transfer was given up", url)
-            place = (parts.scheme, parts.netloc)
-            if idle := self._idle.get(place):
+            if idle := self._idle.get((parts.scheme, parts.netloc)):
                 connection, reused = idle.pop(), True
             elif parts.scheme == "https":
-                context = ssl.create_default_context()
-                if parts.netloc in self._insecure:
-                    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                connection, reused = HTTPSConnection(parts.netloc, timeout=_TIMEOUT, context=context), False
+                context = self._context(checked=parts.netloc not in self._insecure)
+                connection = HTTPSConnection(parts.netloc, timeout=_CONNECTING, context=context)
+                reused = False
             else:
-                connection, reused = HTTPConnection(parts.netloc, timeout=_TIMEOUT), False
-            self._busy[connection] = place
+                connection, reused = HTTPConnection(parts.netloc, timeout=_CONNECTING), False
+            self._busy[connection] = None
         return connection, reused
 
-    def release(self, connection: HTTPConnection, response: HTTPResponse | None = None) -> None:
+    def _context(self, checked: bool) -> ssl.SSLContext:
+        if checked not in self._contexts:
+            context = self._contexts[checked] = ssl.create_default_context()
+            if not checked:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return self._contexts[checked]
+
+    def release(self, connection: HTTPConnection, response: HTTPResponse | None, url: str) -> None:
         """Keep a connection for the next request if its answer was read to the end, and close it if not."""
+        parts = urlsplit(url)
         with self._lock:
-            place = self._busy.pop(connection)
+            del self._busy[connection]
             done = response is not None and response.isclosed() and not response.will_close
             if done and not self.ended.is_set():
-                self._idle.setdefault(place, []).append(connection)
+                self._idle.setdefault((parts.scheme, parts.netloc), []).append(connection)
                 return
         connection.close()
+        if response is not None:
+            response.close()
 
     def close(self) -> None:
         """Close every connection; a thread that waits at one gets :class:`Unreachable`."""
         with self._lock:
             self.ended.set()
-            for connection in self._busy:
-                if connection.sock is not None:
-                    try:
-                        connection.sock.shutdown(socket.SHUT_RDWR)
-                    except OSError:  # it was not connected any more
-                        continue
+            for busy in self._busy.values():
+                if busy is not None:
+                    with suppress(OSError):  # it may not be connected any more
+                        socket.socket.shutdown(busy, socket.SHUT_RDWR)  # TLS would want to say goodbye
             idle = [one for some in self._idle.values() for one in some]
             self._idle.clear()
         for connection in idle:
@@ -180,7 +193,7 @@ class Transport:
                 f"the certificate of {host} is not trusted: {error.verify_message}", url, remedy
             )
         if isinstance(error, TimeoutError):
-            return Unreachable(f"{host} was silent for {_TIMEOUT:.0f} seconds", url, "Try again.")
+            return Unreachable(f"{host} was silent for too long (ETIMEDOUT)", url, "Try again.")
         if isinstance(error, ConnectionRefusedError):
             return Unreachable(f"nobody listens at {host} (ECONNREFUSED)", url, "Is the registry running?")
         if isinstance(error, socket.gaierror):
@@ -208,15 +221,11 @@ def _exchange(
         if isinstance(body, Part):
             body.send(connection.sock)
     except (BrokenPipeError, ConnectionResetError):  # it may have said why before it hung up
-        return _early(connection)
+        response = connection.getresponse()
+        response.will_close = True
+        return response
     return connection.getresponse()
 
 
-def _early(connection: HTTPConnection) -> HTTPResponse:
-    response = connection.getresponse()
-    response.will_close = True
-    return response
-
-
 def _hidden(name: str, value: str) -> str:
-    return f"{value.partition(' ')[0]} …" if name == "Authorization" else value
+    return f"{value.partition(' ')[0]} …" if name.lower() == "authorization" else value

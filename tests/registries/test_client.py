@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -176,6 +177,33 @@ def test_closing_ends_a_request_that_waits() -> None:
         thread.join(10)
         gate.set()
         assert not thread.is_alive() and failed
+
+
+def test_closing_ends_an_answer_that_does_not_come() -> None:
+    """Also one after which the connection is closed, whose socket http.client gives away."""
+    reading = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        for body in (b"Content-Length: 0\r\n\r\n", b"\r\nthe beginning"):
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + body)
+                if body.endswith(b"beginning"):
+                    reading.set()
+                    connection.recv(4096)  # until the client hangs up
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, args=(listening,))
+        server.start()
+        client = Client(f"127.0.0.1:{listening.getsockname()[1]}")
+        asking = threading.Thread(target=lambda: client.get("/v2/x"))
+        asking.start()
+        assert reading.wait(10)
+        client.close()
+        asking.join(10)
+        server.join(10)
+        assert not asking.is_alive() and not server.is_alive()
 
 
 # Where a redirect may lead
