@@ -19,7 +19,7 @@ from kit.registries import bodies, manifests
 from kit.registries.blobs import FETCHED, Blobs
 from kit.registries.errors import ErrorAnswer
 from kit.registries.mirror import Mirror
-from kit.registries.repositories import Repository, digest, is_tag
+from kit.registries.repositories import Repository, checked_digest, is_tag
 
 
 class Api:
@@ -78,7 +78,7 @@ class Api:
             if not is_tag(tag):
                 form = "it has up to 128 letters, digits, '_', '.', '-', and begins with none of the last two"
                 raise ErrorAnswer("MANIFEST_INVALID", f"{tag[:150]!r} is no tag: {form}")
-        algorithm = algorithm_of(digest(reference)) if by_digest else "sha256"
+        algorithm = algorithm_of(checked_digest(reference)) if by_digest else "sha256"
         data = await bodies.document(request)
         found = await asyncio.to_thread(digest_of, data, algorithm)
         if by_digest and found != reference:
@@ -97,8 +97,7 @@ class Api:
     ) -> str:
         with self.store.writing():
             media_type, subject = manifests.check(repository, data, content_type)
-            kept = self.store.put(data, media_type, algorithm)
-            repository.put(Descriptor(media_type, kept.digest, kept.size), list(tags))
+            repository.put(self.store.put(data, media_type, algorithm), tags)
         return subject
 
     async def delete_manifest(self, request: web.Request) -> web.StreamResponse:
@@ -129,7 +128,7 @@ class Api:
 
     async def referrers(self, request: web.Request) -> web.StreamResponse:
         """end-12: the manifests that have this one as their subject."""
-        repository, subject = self._repository(request), digest(request.match_info["digest"])
+        repository, subject = self._repository(request), checked_digest(request.match_info["digest"])
         if self.mirror:
             return await self._passed_on(request)
         artifact_type = request.query.get("artifactType")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -10,10 +12,11 @@ from kit.images.store import Store
 from kit.registries import bodies, uploads
 from kit.registries.errors import ErrorAnswer
 from kit.registries.mirror import Mirror
-from kit.registries.repositories import Repository, digest
+from kit.registries.repositories import Repository, checked_digest
 from kit.registries.uploads import Upload
 
 FETCHED = web.RequestKey("fetched", int)  # bytes that a mirror got to answer this request
+_KEPT = 1000  # uploads that nobody writes to now
 
 
 class Blobs:
@@ -25,7 +28,7 @@ class Blobs:
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """end-2: a blob or a range of it, by sendfile(2), or only its headers."""
-        repository, wanted = self._repository(request), digest(request.match_info["digest"])
+        repository, wanted = self._repository(request), checked_digest(request.match_info["digest"])
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": wanted}
         if not repository.has(wanted) and self.mirror:
             size = await asyncio.to_thread(self.mirror.blob, repository, wanted)
@@ -55,7 +58,7 @@ class Blobs:
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         """end-10: the repository has it no longer; its bytes go when they are collected."""
-        repository, wanted = self._repository(request), digest(request.match_info["digest"])
+        repository, wanted = self._repository(request), checked_digest(request.match_info["digest"])
         if not repository.has(wanted):
             raise _no_blob(repository, wanted)
         repository.unlink(wanted)
@@ -67,14 +70,14 @@ class Blobs:
         """end-4a: an upload begins; end-4b: with all of it; end-11: a blob that another repository has."""
         repository, query = self._repository(request), request.query
         if "mount" in query:
-            wanted = digest(query["mount"])
+            wanted = checked_digest(query["mount"])
             source = Repository(self.store, query["from"]) if "from" in query else None
             if await asyncio.to_thread(repository.mount, wanted, source):
                 return _created(repository, wanted)
         if expected := query.get("digest"):
-            digest(expected)
+            checked_digest(expected)
         upload = await asyncio.to_thread(uploads.begin, repository)
-        self._uploads[repository.name, upload.id] = upload
+        self._remember(upload)
         if not expected:
             return web.Response(status=202, headers=upload.progress())
         try:
@@ -91,44 +94,54 @@ class Blobs:
 
     async def append(self, request: web.Request) -> web.StreamResponse:
         """end-5: the next chunk, or all of the rest."""
-        upload = await self._upload(request)
-        async with upload.lock:
+        async with self._held(request) as upload:
             await bodies.receive(request, upload)
             return web.Response(status=202, headers=upload.progress())
 
     async def end(self, request: web.Request) -> web.StreamResponse:
         """end-6: maybe a last chunk, and the digest of the whole."""
-        upload = await self._upload(request)
-        if "digest" not in request.query:
-            raise ErrorAnswer(
-                "DIGEST_INVALID", "an upload ends with its digest: PUT <location>?digest=<digest>"
-            )
-        return await self._end(request, upload, digest(request.query["digest"]))
+        async with self._held(request) as upload:
+            if "digest" not in request.query:
+                what = "an upload ends with its digest: PUT <location>?digest=<digest>"
+                raise ErrorAnswer("DIGEST_INVALID", what)
+            return await self._end(request, upload, checked_digest(request.query["digest"]))
 
     async def _end(self, request: web.Request, upload: Upload, expected: str) -> web.StreamResponse:
-        async with upload.lock:
-            await bodies.receive(request, upload)
-            self._forget(upload)
-            await asyncio.to_thread(upload.commit, expected)
+        await bodies.receive(request, upload)
+        await asyncio.to_thread(upload.commit, expected)
+        self._forget(upload)  # not before: nobody may begin with it anew while it becomes a blob
         return _created(upload.repository, expected)
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """end-14: the client gives up."""
-        upload = await self._upload(request)
-        async with upload.lock:
-            self._forget(upload)
+        async with self._held(request) as upload:
             upload.cancel()
+            self._forget(upload)
         return web.Response(status=204)
 
     async def _upload(self, request: web.Request) -> Upload:
         repository, name = self._repository(request), request.match_info["id"]
         key = repository.name, name
-        if key in self._uploads and not self._uploads[key].path.exists():  # a collector took it for abandoned
-            del self._uploads[key]
         if key not in self._uploads:
             found = await asyncio.to_thread(uploads.resume, repository, name)
             self._uploads.setdefault(key, found)
+        self._uploads[key].check()
         return self._uploads[key]
+
+    @asynccontextmanager
+    async def _held(self, request: web.Request) -> AsyncIterator[Upload]:
+        """The upload of a request, for this request alone; another may have ended it before."""
+        upload = await self._upload(request)
+        async with upload.lock:
+            upload.check()
+            yield upload
+
+    def _remember(self, upload: Upload) -> None:
+        """Keep its hash at hand. One that is forgotten meanwhile is read again from its file."""
+        idle = [key for key, one in self._uploads.items() if not one.lock.locked()]
+        for key in idle[:-_KEPT]:
+            del self._uploads[key]
+        self._uploads[upload.repository.name, upload.id] = upload
 
     def _forget(self, upload: Upload) -> None:
         self._uploads.pop((upload.repository.name, upload.id), None)

@@ -66,25 +66,27 @@ def _elsewhere(layer: Descriptor) -> bool:
 def referrers(repository: Repository, subject: str, artifact_type: str | None) -> Document:
     """An index of the manifests whose subject has this digest, of one type where it is given."""
     manifests = {one.digest: one for one in repository.references().values()}
-    found = [entry for one in manifests.values() if (entry := _entry(repository.store, one, subject))]
+    found = [
+        _entry(repository.store, one)
+        for one in manifests.values()
+        if _subject(repository.store, one) == subject
+    ]
     if artifact_type is not None:
         found = [one for one in found if one.get("artifactType") == artifact_type]
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
 
 
-def _entry(store: Store, manifest: Descriptor, subject: str) -> dict[str, Any] | None:
-    found, entry = _refers(store, manifest)
-    return entry if found == subject else None
+@functools.lru_cache(maxsize=100_000)
+def _subject(store: Store, descriptor: Descriptor) -> str:
+    """The digest of a manifest's subject, or "": read once, since a digest does not move."""
+    subject = store.document(descriptor).get("subject")
+    return descriptor_of(subject, descriptor.digest).digest if subject else ""
 
 
-@functools.lru_cache(maxsize=10_000)
-def _refers(store: Store, descriptor: Descriptor) -> tuple[str, dict[str, Any]]:
-    """A manifest's subject or "", and how a list tells of the manifest; for ever, as digests don't move."""
+def _entry(store: Store, descriptor: Descriptor) -> dict[str, Any]:
+    """How a list of referrers tells of one."""
     manifest = store.document(descriptor)
-    subject = manifest.get("subject")
-    if not subject:
-        return "", {}
-    entry = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size).to_json()
+    entry = descriptor.to_json()
     artifact_type = manifest.get("artifactType")
     if not artifact_type and descriptor.media_type in MANIFESTS:
         artifact_type = manifest["config"]["mediaType"]
@@ -92,4 +94,4 @@ def _refers(store: Store, descriptor: Descriptor) -> tuple[str, dict[str, Any]]:
         entry["artifactType"] = artifact_type
     if manifest.get("annotations"):
         entry["annotations"] = manifest["annotations"]
-    return descriptor_of(subject, descriptor.digest).digest, entry
+    return entry

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from kit.images import documents
-from kit.images.descriptor import INDEXES, MANIFESTS, Descriptor, algorithm_of, digest_of
+from kit.images.descriptor import INDEXES, MANIFESTS, algorithm_of, digest_of
 from kit.images.errors import ImageError
 from kit.linux.errors import KernelError
 from kit.registries import uploads
@@ -93,9 +93,7 @@ class Mirror:
         documents.parse(exchange.body, exchange.url)
         with repository.store.writing():
             kept = repository.store.put(exchange.body, media_type, algorithm)
-            repository.put(
-                Descriptor(media_type, kept.digest, kept.size), [reference] if is_tag(reference) else []
-            )
+            repository.put(kept, [reference] if is_tag(reference) else [])
 
     def blob(self, repository: Repository, digest: str) -> int:
         """Whether the other registry has the blob in this repository, and its bytes; else ErrorAnswer.

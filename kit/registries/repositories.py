@@ -15,6 +15,7 @@ import functools
 import os
 import re
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +34,7 @@ _LONGEST = 255  # characters of a name; many clients count the host in
 _changing = threading.Lock()  # the names of one repository are looked at and changed by one thread at a time
 
 
-def digest(text: str) -> str:
+def checked_digest(text: str) -> str:
     """``text`` where it is a digest, else DIGEST_INVALID."""
     try:
         return check_digest(text)
@@ -66,7 +67,7 @@ class Repository:
     """The repository ``name`` of a registry that keeps its content in ``store``; NAME_INVALID for no name."""
 
     def __init__(self, store: Store, name: str) -> None:
-        if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        if len(name) > _LONGEST or not _NAME.fullmatch(name):
             form = "lower case letters and digits, '.', '_', '__' or '-' between them, '/' between parts"
             what = f"a repository's name has up to {_LONGEST} characters: {form}"
             raise ErrorAnswer("NAME_INVALID", what, detail=name[:300])
@@ -126,7 +127,7 @@ class Repository:
             found = references.get(reference)
         else:
             by_digest = {one.digest: one for one in references.values()}
-            found = by_digest.get(digest(reference))
+            found = by_digest.get(checked_digest(reference))
         if found is None:
             what = f"the repository {self.name} has no manifest {reference[:150]}"
             raise ErrorAnswer(
@@ -134,7 +135,7 @@ class Repository:
             )
         return found
 
-    def put(self, manifest: Descriptor, tags: list[str]) -> None:
+    def put(self, manifest: Descriptor, tags: Sequence[str]) -> None:
         """Name a manifest of the store by these tags, or by its digest alone, as what a tag left stays."""
         with _changing:
             before = self.references()

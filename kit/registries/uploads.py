@@ -44,9 +44,13 @@ def resume(repository: Repository, name: str) -> Upload:
     """An upload that began earlier, maybe before the server did; BLOB_UPLOAD_UNKNOWN where there is none."""
     path = directory(repository) / name
     if not _ID.fullmatch(name) or not path.is_file():
-        what = f"the repository {repository.name} has no upload {name[:50]!r}: it has ended, or never began"
-        raise ErrorAnswer("BLOB_UPLOAD_UNKNOWN", what)
+        raise _unknown(repository, name)
     return Upload(repository, path)
+
+
+def _unknown(repository: Repository, name: str) -> ErrorAnswer:
+    what = f"the repository {repository.name} has no upload {name[:50]!r}: it has ended, or never began"
+    return ErrorAnswer("BLOB_UPLOAD_UNKNOWN", what)
 
 
 class Upload:
@@ -63,6 +67,11 @@ class Upload:
     def id(self) -> str:
         """What the client calls it by, in the Location that it was given."""
         return self.path.name
+
+    def check(self) -> None:
+        """BLOB_UPLOAD_UNKNOWN where it has ended, or a collector took it for abandoned."""
+        if not self.path.exists():
+            raise _unknown(self.repository, self.id)
 
     def expect(self, content_range: str | None, length: int | None) -> int | None:
         """How many bytes a chunk has, where it says so.

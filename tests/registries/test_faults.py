@@ -129,6 +129,16 @@ def test_two_at_the_same_upload(registry: Registry) -> None:
     assert ask(registry.address, "PUT", f"{location}?digest={DIGEST}", DATA[half:]).status == 201
 
 
+def test_two_that_end_the_same_upload(registry: Registry) -> None:
+    location = begin(registry.address, "a")
+    assert ask(registry.address, "PATCH", location, DATA).status == 202
+    with ThreadPoolExecutor(4) as several:
+        paths = [f"{location}?digest={DIGEST}"] * 4
+        replies = list(several.map(lambda path: ask(registry.address, "PUT", path), paths))
+    assert sorted(reply.status for reply in replies) == [201, 404, 404, 404]
+    assert ask(registry.address, "GET", f"/v2/a/blobs/{DIGEST}").body == DATA
+
+
 def test_the_same_blob_from_several_at_once(registry: Registry) -> None:
     with ThreadPoolExecutor(8) as all_of_them:
         found = set(all_of_them.map(lambda one: push_blob(registry.address, f"r{one % 3}", DATA), range(16)))
