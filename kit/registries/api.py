@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,8 @@ from kit.registries.blobs import FETCHED, Blobs
 from kit.registries.errors import ErrorAnswer
 from kit.registries.mirror import Mirror
 from kit.registries.repositories import Repository, checked_digest, is_tag
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class Api:
@@ -118,7 +121,7 @@ class Api:
         )
         headers = {}
         if (text := request.query.get("n")) is not None:
-            if not text.isdecimal():
+            if not _NUMBER.fullmatch(text):
                 raise ErrorAnswer("UNSUPPORTED", f"n is a number of tags, and not {text[:50]!r}", status=400)
             rest, found = found[int(text) :], found[: int(text)]
             if rest and found:

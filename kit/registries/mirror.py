@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from kit.registries.transport import CHUNK
 
 _AT_ONCE = 4  # blobs on their way
 _AWAY = 15.0  # seconds until a registry that could not be reached is asked again
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _ACCEPT = {"Accept": ", ".join(sorted(INDEXES | MANIFESTS))}
 
 
@@ -101,10 +103,13 @@ class Mirror:
         One that is in the store already, by way of another repository, is not fetched again.
         """
         exchange = self.ask("HEAD", f"/v2/{repository.name}/blobs/{digest}")
+        length = exchange.headers.get("Content-Length", "")
+        if not _LENGTH.fullmatch(length):
+            raise ErrorAnswer("UNKNOWN", f"{self.url} does not say how long {digest} is", status=502)
         with repository.store.writing():
             if repository.store.has(digest):
                 repository.link(digest)
-        return int(exchange.headers.get("Content-Length", "-1"))
+        return int(length)
 
     def download(self, repository: Repository, digest: str, size: int) -> Download:
         """The blob on its way: begun now, or by somebody else who wanted it. Call it in the event loop."""
@@ -141,22 +146,22 @@ class Download:
         self._client = client
         self._upload = uploads.begin(repository)
         self._file = self._upload.path.open("rb")  # which stays the same when it becomes a blob
-        self.error: Exception | None = None
-        self.done = False
+        self._error: Exception = ErrorAnswer("UNKNOWN", "the blob could not be fetched")
+        self._done = self._ended = False
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
 
     @property
     def ready(self) -> int:
         """How many bytes may be handed on: the last one only when all of them have the digest."""
-        return self.size if self.done else min(self._upload.size, self.size - 1)
+        return self.size if self._done else min(self._upload.size, self.size - 1)
 
     async def more(self, than: int) -> int:
         """Wait until more bytes are ready, and say how many; raises what went wrong."""
-        while self.ready <= than and not (self.done or self.error):
+        while self.ready <= than and not self._ended:
             await self._changed.wait()
-        if self.error:
-            raise self.error
+        if self._ended and not self._done:
+            raise self._error
         return self.ready
 
     def read(self, offset: int, count: int) -> bytes:
@@ -177,14 +182,14 @@ class Download:
                         raise
                     self._client.pause(failures)
             self._upload.commit(self.digest)
-            self.done = True
+            self._done = True
         except KernelError as error:
-            self._upload.cancel()
-            self.error = error
+            self._error = error
         except (ErrorAnswer, ImageError) as error:
-            self._upload.cancel()
-            self.error = _behind(error)
+            self._error = _behind(error)
         finally:
+            self._upload.cancel()  # which is nothing any more where it became a blob
+            self._ended = True
             self._loop.call_soon_threadsafe(self._tell)
 
     def _rest(self) -> None:

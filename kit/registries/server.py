@@ -102,7 +102,8 @@ class Registry:
         self._tls = _certificate(*tls) if tls else None
         for name in names(store):
             if not (found := Repository(store, name)).directory.exists():
-                found.adopt()
+                with suppress(ImageError):  # one that is damaged must not hide the rest
+                    found.adopt()
         listener = _listener(listen)
         host, port = listener.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -173,8 +174,8 @@ class Registry:
         if request.method not in _READS and (self._read_only or self.mirror):
             why = f"this is a mirror of {self.mirror.url}" if self.mirror else "this registry is read-only"
             raise ErrorAnswer("UNSUPPORTED", f"{why}: nothing can be pushed or deleted")
-        if request.method == "DELETE" and not self._delete and "/uploads/" not in request.path:
-            raise ErrorAnswer("UNSUPPORTED", "this registry was started with --no-delete")
+        if request.method == "DELETE" and not self._delete and "id" not in request.match_info:
+            raise ErrorAnswer("UNSUPPORTED", "nothing can be deleted from this registry")
 
     async def _note(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add to the log, before the client can have seen the answer."""

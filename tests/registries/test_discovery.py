@@ -59,6 +59,7 @@ def test_no_tags_at_all(address: str) -> None:
     assert (reply.json()["tags"], reply.headers.get("Link")) == ([], None)
     assert ask(address, "GET", "/v2/a/tags/list?n=-1").status == 400
     assert ask(address, "GET", "/v2/a/tags/list?n=many").status == 400
+    assert ask(address, "GET", f"/v2/a/tags/list?n={'9' * 5000}").status == 400
 
 
 def test_the_tags_of_a_repository_that_is_not_there_or_has_none(address: str) -> None:

@@ -76,6 +76,8 @@ def test_without_deletion(tmp_path: Path, what: str) -> None:
         assert (reply.status, reply.code) == (405, "UNSUPPORTED")
         assert ask(registry.address, "GET", f"/v2/a/{what}").status == 200
         assert ask(registry.address, "DELETE", begin(registry.address, "a")).status == 204
+        push(registry.address, "a/blobs/uploads/b", "1", DATA)
+        assert ask(registry.address, "DELETE", f"/v2/a/blobs/uploads/b/{what}").status == 405
 
 
 def test_read_only(tmp_path: Path) -> None:
