@@ -112,6 +112,8 @@ class Client:
     ) -> Answer:
         """As :meth:`request`, with the body still to be read."""
         url = self._allowed(self.base, path)
+        if method in ("POST", "PUT", "PATCH"):
+            body = body or b""  # whose length is told, as RFC 9110 asks
         sent = {"User-Agent": "kit", **(headers or {})}
         for _ in range(_HOPS):
             answer = self._authorized(method, url, sent, body)

@@ -25,13 +25,13 @@ class Exchange:
 
     method: str
     url: str
-    sent: Mapping[str, str]
+    sent: Mapping[str, str] = field(repr=False)
     status: int
     reason: str
-    headers: Message
+    headers: Message = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     whole: bool = True
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, repr=False)
 
     def json(self) -> Any:
         """The body, parsed; raises :class:`BadManifest` where it is no JSON."""

@@ -108,6 +108,9 @@ class Transport:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Part | None) -> Answer:
         """One request, once; raises :class:`Unreachable`, and RegistryError for a certificate not trusted."""
+        if body is not None:
+            length = body.count if isinstance(body, Part) else len(body)
+            headers = {**headers, "Content-Length": str(length)}
         while True:
             connection, reused = self._connection(url)
             start = time.perf_counter()
@@ -210,10 +213,6 @@ def _exchange(
 ) -> HTTPResponse:
     parts = urlsplit(url)
     connection.putrequest(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
-    if isinstance(body, Part):
-        connection.putheader("Content-Length", str(body.count))
-    elif body is not None or method in ("POST", "PUT", "PATCH"):
-        connection.putheader("Content-Length", str(len(body or b"")))
     for name, value in headers.items():
         connection.putheader(name, value)
     try:

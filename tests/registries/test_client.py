@@ -46,6 +46,13 @@ def test_an_exchange_shows_both_sides_and_no_secret() -> None:
     assert shown["text/plain"] == "GET → 200 OK"  # nothing that another run would not repeat
     assert "x/tags/list" in shown["text/html"]
     assert found.json() == {"tags": ["1\x1b[2J"]}
+    assert repr(found) == f"Exchange(method='GET', url={found.url!r}, status=200, reason='OK', whole=True)"
+
+
+def test_what_is_sent_has_its_length() -> None:
+    with sequence(Say(202), Say(201)) as server, Client(server.address) as client:
+        assert "> Content-Length: 0" in str(client.post("/v2/x/blobs/uploads/"))
+        assert "> Content-Length: 4" in str(client.put("/v2/x/manifests/1", b"some"))
 
 
 def test_binary_and_long_bodies_are_not_poured_out() -> None:
