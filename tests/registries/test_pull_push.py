@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import bcrypt
 import pytest
 
 from kit.images import documents
@@ -25,12 +26,12 @@ from kit.images.image import Image, write_image
 from kit.images.store import Store
 from kit.linux.errors import KernelError
 from kit.linux.mount import mount, umount
-from kit.registries import Client, pull, push, tags
+from kit.registries import Client, credentials, pull, push, tags
 from kit.registries.progress import Event
-from kit.registries.refusals import NotInRegistry, RegistryError, Unreachable
+from kit.registries.refusals import NotInRegistry, RegistryError, Unauthorized, Unreachable
 from kit.registries.server import serve
 from tests.images.images import image, layer
-from tests.registries.debian import docker_registry
+from tests.registries.debian import certificate, docker_registry
 from tests.registries.scripted import Asked, Say, Scripted, Wire, nobody, of_store
 
 
@@ -201,6 +202,27 @@ def test_a_name_that_the_registry_has_not(store: Store) -> None:
         with pytest.raises(NotInRegistry, match=r"NAME_UNKNOWN.*kit tags"):
             pull(store, f"{server.address}/nothing:here")
     assert store.tags() == {}
+
+
+@pytest.mark.needs("openssl")
+def test_all_may_pull_and_who_is_known_may_push_over_tls(
+    store: Store, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, users = certificate(tmp_path), tmp_path / "htpasswd"
+    users.write_text(f"me:{bcrypt.hashpw(b'right', bcrypt.gensalt(5)).decode()}\n")
+    monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
+    with serve(tmp_path / "r", tls=files, htpasswd=users) as registry:
+        name = f"{registry.address}/x:1"
+        pushed = image(store, name)
+        with pytest.raises(Unauthorized, match=f"kit login {registry.address}"):
+            push(store, name)
+        credentials.store(registry.address, credentials.Credentials("me", "wrong"))
+        with pytest.raises(Unauthorized):
+            push(store, name)
+        credentials.store(registry.address, credentials.Credentials("me", "right"))
+        push(store, name)
+        credentials.erase(registry.address)
+        assert pull(other, name).descriptor.digest == pushed.digest
 
 
 # Damage at home
