@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import re
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -25,7 +24,7 @@ from kit.registries import credentials as kept
 from kit.registries.credentials import Credentials
 from kit.registries.exchange import Exchange, plain
 from kit.registries.refusals import Cut, RegistryError, Unreachable
-from kit.registries.tokens import Tokens
+from kit.registries.tokens import Tokens, purpose_of
 from kit.registries.transport import Answer, Part, Transport, repeatable
 
 Body = bytes | Part | None
@@ -36,7 +35,6 @@ BUSY = (408, 429, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOPS = 5
 _WAIT, _LONGEST = 0.2, 20.0  # seconds: the first pause doubles up to the longest
-_REPOSITORY = re.compile(r"/v2/(.+)/(?:manifests|blobs|tags|referrers)/")
 
 
 class Client:
@@ -168,7 +166,7 @@ class Client:
         if not url.startswith(f"{self.base}/"):
             rest = {name: value for name, value in headers.items() if name.lower() != "authorization"}
             return self._stubborn(method, url, rest, body)
-        purpose = _purpose(method, url)
+        purpose = purpose_of(method, url)
         authorization = self._tokens.header(purpose)
         asked = False
         while True:
@@ -249,12 +247,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.registry!r})"
-
-
-def _purpose(method: str, url: str) -> str:
-    """What a token has to allow; a mount reads another repository as well, so its whole query counts."""
-    parts = urlsplit(url)
-    found = _REPOSITORY.match(parts.path)
-    kind = "read" if method in ("GET", "HEAD") else "delete" if method == "DELETE" else "write"
-    other = parts.query if "from=" in parts.query else ""
-    return f"{kind} {found[1] if found else '/'} {other}"

@@ -22,6 +22,7 @@ from kit.registries.refusals import RegistryError, Unauthorized
 from kit.registries.transport import Answer
 
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
+_REPOSITORY = re.compile(r"/v2/(.+)/(?:manifests|blobs|tags|referrers)/")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -97,3 +98,12 @@ class Tokens:
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise RegistryError("an answer without a token that could be sent", where)
         return token
+
+
+def purpose_of(method: str, url: str) -> str:
+    """What a token has to allow; a mount reads another repository as well, so its whole query counts."""
+    parts = urlsplit(url)
+    found = _REPOSITORY.match(parts.path)
+    kind = "read" if method in ("GET", "HEAD") else "delete" if method == "DELETE" else "write"
+    other = parts.query if "from=" in parts.query else ""
+    return f"{kind} {found[1] if found else '/'} {other}"
