@@ -114,11 +114,7 @@ class Api:
         repository = self._repository(request)
         if self.mirror:
             return await self._passed_on(request)
-        if not repository.exists():
-            raise ErrorAnswer("NAME_UNKNOWN", f"nothing was ever pushed to {repository.name}")
-        found = sorted(
-            one for one in repository.references() if ":" not in one and one > request.query.get("last", "")
-        )
+        found = await asyncio.to_thread(self._tags, repository, request.query.get("last", ""))
         headers = {}
         if (text := request.query.get("n")) is not None:
             if not _NUMBER.fullmatch(text):
@@ -128,6 +124,11 @@ class Api:
                 link = f"/v2/{repository.name}/tags/list?n={text}&last={quote(found[-1])}"
                 headers["Link"] = f'<{link}>; rel="next"'
         return web.json_response({"name": repository.name, "tags": found}, headers=headers)
+
+    def _tags(self, repository: Repository, last: str) -> list[str]:
+        if not repository.exists():
+            raise ErrorAnswer("NAME_UNKNOWN", f"nothing was ever pushed to {repository.name}")
+        return sorted(one for one in repository.references() if ":" not in one and one > last)
 
     async def referrers(self, request: web.Request) -> web.StreamResponse:
         """end-12: the manifests that have this one as their subject."""

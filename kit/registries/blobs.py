@@ -115,7 +115,7 @@ class Blobs:
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """end-14: the client gives up."""
         async with self._held(request) as upload:
-            upload.cancel()
+            await asyncio.to_thread(upload.cancel)
             self._forget(upload)
         return web.Response(status=204)
 

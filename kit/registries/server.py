@@ -179,7 +179,7 @@ class Registry:
 
     async def _note(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add to the log, before the client can have seen the answer."""
-        response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
+        response.headers.update({"Docker-Distribution-API-Version": "registry/2.0", "Server": "kit"})
         access = Access(
             request.method,
             request.path_qs,

@@ -1,8 +1,9 @@
 """A mirror in front of another registry, Debian's docker-registry or the kit's."""
 
+import base64
 import http.client
-import socket
-import threading
+import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from kit.images import ImageError
 from kit.images.descriptor import digest_of
 from kit.registries.server import Registry, serve
-from tests.registries.debian import docker_registry
+from tests.registries.debian import certificate, docker_registry, jwt
+from tests.registries.scripted import Asked, Say, Scripted
 from tests.registries.servers import ask, manifest, push, push_blob, put
 
 LAYER = bytes(range(256)) * 20_000  # 5 MB
@@ -120,39 +122,10 @@ def test_nothing_is_pushed_to_a_mirror(mirror: Registry) -> None:
     assert "this is a mirror of" in reply.json()["errors"][0]["message"]
 
 
-class Liar:
-    """A registry that has every blob, and sends these bytes for it."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self) -> None:
-        while True:
-            connection, _ = self.socket.accept()
-            with connection, connection.makefile("rb") as lines:
-                asked = lines.readline()
-                while lines.readline() not in (b"\r\n", b""):
-                    pass
-                if not asked:
-                    return
-                head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(self.body)
-                connection.sendall(head + (b"" if asked.startswith(b"HEAD") else self.body))
-
-    def close(self) -> None:
-        socket.create_connection(self.socket.getsockname()).close()
-        self.thread.join()
-        self.socket.close()
-
-
 @pytest.mark.parametrize("body", [b"x", b"0123456789", LAYER])
 def test_what_is_not_what_its_digest_says_is_not_kept(tmp_path: Path, body: bytes) -> None:
-    liar = Liar(body)
-    try:
-        with serve(tmp_path / "mirror", mirror_of=liar.url) as mirror:
+    with Scripted(lambda asked: Say(200, body)) as liar:
+        with serve(tmp_path / "mirror", mirror_of=f"http://{liar.address}") as mirror:
             try:
                 reply = ask(mirror.address, "GET", f"/v2/a/blobs/{digest_of(b'something')}")
                 assert (reply.status, reply.code) == (502, "UNKNOWN")
@@ -160,8 +133,6 @@ def test_what_is_not_what_its_digest_says_is_not_kept(tmp_path: Path, body: byte
                 assert len(body) > 1
             assert mirror.store.digests() == {}
             assert list((tmp_path / "mirror/repositories/a/_uploads").iterdir()) == []
-    finally:
-        liar.close()
 
 
 def test_an_address_that_is_none(tmp_path: Path) -> None:
@@ -183,3 +154,31 @@ def test_in_front_of_dockers_own(tmp_path: Path) -> None:
     with serve(tmp_path / "mirror") as alone:  # what it has is an ordinary registry's
         assert pull(alone.address) == LAYER
         push_blob(alone.address, "team/app", b"x")
+
+
+@pytest.mark.needs("docker-registry", "openssl")
+def test_of_a_registry_that_gives_tokens_the_mirror_is_nobody(
+    tmp_path: Path, own_docker_config: Path
+) -> None:
+    """As the Hub does it: whoever asks gets a token. Our own credentials stay here."""
+    crt, key = certificate(tmp_path)
+
+    def grant(asked: Asked) -> Say:
+        now = int(time.time())
+        access = [{"type": "repository", "name": "team/app", "actions": ["pull"]}]
+        claims = {"iss": "test", "aud": "test", "sub": "", "exp": now + 60, "nbf": now - 5, "access": access}
+        return Say(200, json.dumps({"token": jwt(claims, crt, key)}).encode())
+
+    with Scripted(grant) as tokens:
+        how = {"realm": f"http://{tokens.address}/token", "service": "test", "issuer": "test"}
+        with docker_registry(tmp_path / "docker", token={**how, "rootcertbundle": str(crt)}) as address:
+            own_docker_config.mkdir()
+            mine = {"auths": {address: {"auth": base64.b64encode(b"ann:sesame").decode()}}}
+            (own_docker_config / "config.json").write_text(json.dumps(mine))
+            with serve(tmp_path / "mirror", mirror_of=f"http://{address}") as mirror:
+                reply = ask(mirror.address, "GET", "/v2/team/app/manifests/1")
+                assert (reply.status, reply.code) == (404, "MANIFEST_UNKNOWN")
+                reply = ask(mirror.address, "GET", "/v2/secret/manifests/1")
+                assert (reply.status, reply.code) == (403, "DENIED")
+        assert tokens.asked
+        assert not any("Authorization" in one.headers for one in tokens.asked)
