@@ -54,9 +54,10 @@ def registry(
         raise click.UsageError("--tls-cert and --tls-key go together")
     directory = storage or default_directory().with_name("registry")
     is_new = not (directory / "index.json").exists()
+    store = Store(directory)
     if is_new and not mirror_of and not read_only:
         try:
-            put_base_images(Store(directory))
+            put_base_images(store)
         except ImageError as error:
             click.echo(f"Without the base images: {error}", err=True)
     ends = {signal.SIGINT, signal.SIGTERM}

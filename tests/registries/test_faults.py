@@ -257,8 +257,11 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
     storage = str(tmp_path / "storage")
     Store(storage)
     (tmp_path / "users").write_text("ann:{SHA}x\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis").write_text("mine")
     for arguments, reason in (
         (["--listen", "nowhere"], "no address to listen at"),
+        (["--storage", str(tmp_path / "other")], "holds something that is no image layout"),
         (["--htpasswd", str(tmp_path / "users")], "no bcrypt hash"),
         (["--mirror-of", "docker.io"], "no address of a registry"),
         (["--tls-cert", str(tmp_path / "users")], "go together"),
@@ -268,6 +271,7 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
         assert done.returncode in (1, 2)
         assert reason in done.stderr
         assert "Traceback" not in done.stderr
+        assert done.stderr.count("Error: ") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
