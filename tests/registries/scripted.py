@@ -122,12 +122,12 @@ _NAME = "org.opencontainers.image.ref.name"
 class Wire:
     """A way to ``address`` on which the first ``cuts`` connections that carry so many bytes break.
 
-    ``up`` and ``down`` count what has been carried to the registry and from it.
+    ``to`` may be changed for later connections; ``up`` and ``down`` count what has been carried to the
+    registry and from it.
     """
 
     def __init__(self, address: str, after: int, cuts: int) -> None:
-        host, _, port = address.partition(":")
-        self._to = (host, int(port))
+        self.to = address
         self._after, self._cuts = after, cuts
         self.up = self.down = self.broken = 0
         self._lock = threading.Lock()
@@ -147,7 +147,13 @@ class Wire:
             thread.start()
 
     def _carry(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self._to) as server:
+        host, _, port = self.to.partition(":")
+        try:
+            server = socket.create_connection((host, int(port)))
+        except ConnectionRefusedError:
+            client.close()
+            return
+        with client, server:
             carried = {client: 0, server: 0}
             while True:
                 for one in select.select([client, server], [], [])[0]:

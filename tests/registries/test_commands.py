@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from kit.images.store import Store
 from kit.registries import push
 from tests.images.images import image, layer
 from tests.registries.debian import docker_registry
-from tests.registries.scripted import nobody, of_store
+from tests.registries.scripted import Asked, Say, nobody, of_store
 
 PROJECT = Path(__file__).parents[2]
 
@@ -92,6 +95,30 @@ def test_a_terminal_sees_bars(store: Store, registry: str, tmp_path: Path) -> No
     os.close(ours)
     assert process.returncode == 0
     assert b"Downloading [" in said and b"\x1b[2A\x1b[2K" in said and b"Pull complete" in said
+
+
+def test_an_interrupted_pull_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    image(store, "docker.io/library/x:latest", layer(store, a=os.urandom(1000)))
+    gate, other = threading.Event(), tmp_path / "other"
+
+    def change(asked: Asked, said: Say) -> Say:
+        if len(said.body) > 1000:  # the layer
+            gate.wait(60)
+        return said
+
+    with of_store(store, change) as server:
+        command = [sys.executable, "-m", "kit", "pull", "--store", str(other), f"{server.address}/library/x"]
+        with subprocess.Popen(
+            command, cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        ) as process:
+            while len(server.paths()) < 3:
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=30)[1]
+        gate.set()
+    assert (process.returncode, said.strip()) == (1, b"Aborted!")
+    assert Store(other).tags() == {} and not list((other / ".writing").iterdir())
 
 
 def test_a_mirror_is_named_by_option_or_environment(store: Store, tmp_path: Path) -> None:

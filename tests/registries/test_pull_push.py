@@ -33,6 +33,7 @@ from kit.registries.server import serve
 from tests.images.images import image, layer
 from tests.registries.debian import certificate, docker_registry
 from tests.registries.scripted import Asked, Say, Scripted, Wire, nobody, of_store
+from tests.registries.servers import Program
 
 
 @contextmanager
@@ -293,6 +294,31 @@ def test_a_push_goes_on_in_the_middle_of_a_part(store: Store, tmp_path: Path) ->
         push(store, f"{wire.address}/x:1")
         assert wire.broken == 2
         assert wire.up < size + 2 * 8_000_000  # nothing twice, but for what was in the buffers of sockets
+
+
+def test_a_push_survives_the_death_of_the_registry(store: Store, tmp_path: Path) -> None:
+    size, storage = 20_000_000, tmp_path / "r"
+    Store(storage)
+    running = [Program(storage)]
+    try:
+        with Wire(running[0].address, after=0, cuts=0) as wire:
+            name = f"{wire.address}/x:1"
+            large(store, name, size)
+
+            def kill(event: Event) -> None:
+                if event.done > 8_000_000 and len(running) == 1:
+                    running[0].kill()
+                    running.append(Program(storage))
+                    wire.to = running[1].address
+
+            push(store, name, progress=kill)
+            assert len(running) == 2
+            assert wire.up < size + 8_000_000  # nothing twice, but for what was in the buffers of sockets
+        with Client(running[1].address) as client:
+            assert client.get("/v2/x/tags/list").json()["tags"] == ["1"]
+    finally:
+        for one in running:
+            one.kill()
 
 
 def test_what_may_not_be_mounted_is_sent(store: Store, other: Store, tmp_path: Path) -> None:
