@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 from kit.images.errors import ImageError
+from kit.linux.elf import Header
+from kit.linux.elf import header as read_header
 
-_IDENT = b"\x7fELF\x02" + (b"\x01" if sys.byteorder == "little" else b"\x02")  # 64 bits, this byte order
-_PT_DYNAMIC, _PT_INTERP = 2, 3
-_PATH_MAX = 4096
 CACHE = Path("/etc/ld.so.cache")
 _FOUND = re.compile(r"^\t(?:\S+ => )?(/.*) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
@@ -27,37 +24,12 @@ class NotOnHost(ImageError, LookupError):
     """This machine lacks what an image shall hold, or it is of a kind that no image can be made from."""
 
 
-class Header(NamedTuple):
-    """``interpreter`` is the path of the loader that the kernel starts, None for a static program or a
-    library; ``dynamic`` says whether there are libraries to ask the loader for.
-    """
-
-    interpreter: str | None
-    dynamic: bool
-
-
 def header(path: str | os.PathLike[str]) -> Header | None:
-    """What a 64-bit ELF file says of its loader; None for any other file.
-
-    Raises OSError as open(2) has it, :class:`NotOnHost` for a header that points nowhere.
-    """
-    with open(path, "rb") as file:
-        head = file.read(64)
-        if len(head) < 64 or head[:6] != _IDENT:
-            return None
-        (offset,), (size, count) = struct.unpack_from("=Q", head, 32), struct.unpack_from("=HH", head, 54)
-        try:
-            file.seek(offset)
-            table = file.read(size * count)
-            kinds = {struct.unpack_from("=I", table, size * n)[0]: size * n for n in range(count)}
-            name = None
-            if _PT_INTERP in kinds:
-                where, length = struct.unpack_from("=Q16xQ", table, kinds[_PT_INTERP] + 8)
-                file.seek(where)
-                name = os.fsdecode(file.read(min(length, _PATH_MAX)).rstrip(b"\0"))
-        except (struct.error, OSError, ValueError, OverflowError):
-            raise NotOnHost("an ELF file whose header points past its end", path) from None
-    return Header(name, _PT_DYNAMIC in kinds)
+    """As :func:`kit.linux.elf.header`; raises :class:`NotOnHost` for a header that points nowhere."""
+    try:
+        return read_header(path)
+    except ValueError as error:
+        raise NotOnHost(str(error), path) from None
 
 
 def needs(path: str | os.PathLike[str]) -> list[Path]:

@@ -13,7 +13,6 @@ import errno
 import os
 import secrets
 import shutil
-import struct
 import subprocess
 import tempfile
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from kit import owner
+from kit.linux import elf
 from kit.linux.errors import KernelError
 
 _REMEDY = "Install Debian's or Ubuntu's package busybox-static: apt-get install busybox-static"
@@ -101,19 +101,7 @@ def static_busybox() -> str:
     found = shutil.which("busybox")
     if found is None:
         raise KernelError("find busybox", errno.ENOENT, _REMEDY)
-    if _interpreter(found):
+    if (file := elf.header(found)) and file.interpreter:
         what = f"use {found}, which needs shared libraries that the new root would not have"
         raise KernelError(what, errno.ELIBACC, _REMEDY)
     return found
-
-
-def _interpreter(path: str) -> bool:
-    """Whether an ELF file asks for a dynamic linker: has a program header of type PT_INTERP. See elf(5)."""
-    with open(path, "rb") as file:
-        head = file.read(64)
-        if head[:5] != b"\x7fELF\x02":  # not a 64-bit ELF file
-            return False
-        (offset,), (size, count) = struct.unpack_from("=Q", head, 32), struct.unpack_from("=HH", head, 54)
-        file.seek(offset)
-        headers = file.read(size * count)
-    return any(struct.unpack_from("=I", headers, start)[0] == 3 for start in range(0, len(headers), size))
