@@ -11,8 +11,6 @@ from kit.checks.look import described
 if TYPE_CHECKING:
     from kit.images import Image
 
-_DEFAULT_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-
 
 class File(NamedTuple):
     """A regular file of an image: its permission bits, and its content in bytes."""
@@ -67,8 +65,10 @@ def ever_in(image: Image) -> set[str]:
 def output_of(image: Image, argv: Sequence[str] | None = None) -> str:
     """What a process says that is started as the image's configuration wants it, or with another command."""
     from kit.images import mount
+    from kit.images.build.metadata import environment
     from kit.images.build.run import run
     from kit.images.build.users import find
+    from kit.images.seed import PATH
 
     settings = settings_of(image)
     words = (
@@ -81,7 +81,7 @@ def output_of(image: Image, argv: Sequence[str] | None = None) -> str:
         run(
             root,
             words,
-            env=_DEFAULT_ENV | dict(one.split("=", 1) for one in settings.get("Env") or ()),
+            env={"PATH": PATH, **environment(settings)},
             cwd=settings.get("WorkingDir") or "/",
             user=find(root.path, settings.get("User") or "0", "the configuration"),
             output=said.extend,

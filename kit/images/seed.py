@@ -22,7 +22,7 @@ from kit.images.reference import Reference
 from kit.images.store import Store
 
 CREATED = "2026-01-01T00:00:00Z"
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LABEL = "org.opencontainers.image."
 
 _Layers = Sequence[tuple[str, Callable[[], list[Entry]]]]  # lowest first, each with the line that makes it
@@ -33,12 +33,12 @@ _BASES: dict[str, tuple[str, _Layers, dict[str, Any]]] = {
     "busybox": (
         "A shell and the usual programs, in one file",
         [_BUSYBOX],
-        {"Cmd": ["sh"], "Env": [PATH]},
+        {"Cmd": ["sh"], "Env": [f"PATH={PATH}"]},
     ),
     "python": (
         "Python with its standard library, and a shell",
         [_BUSYBOX, _PYTHON],
-        {"Cmd": ["python3"], "Env": [PATH]},
+        {"Cmd": ["python3"], "Env": [f"PATH={PATH}"]},
     ),
 }
 BASES = tuple(_BASES)
@@ -97,7 +97,7 @@ def from_host(store: Store, programs: Iterable[str], name: str, *, cmd: Sequence
     Reference.parse(name)
     entries = bases.from_host(programs)
     places = [str(bases.place(word).absolute()) for word in programs]
-    config = {"Cmd": places[:1] if cmd is None else list(cmd), "Env": [PATH]}
+    config = {"Cmd": places[:1] if cmd is None else list(cmd), "Env": [f"PATH={PATH}"]}
     return _write(store, name, [(f"COPY {' '.join(places)} /", lambda: entries)], config, timestamp())
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from kit.images import rootfs
 from kit.images.build import arguments, users
 from kit.images.build.cache import Cache, Outcome, key
-from kit.images.build.context import Context, content_digest
+from kit.images.build.context import Context, Source, content_digest
 from kit.images.build.errors import BuildFailed
 from kit.images.build.events import Event, Output, Step, Warned
 from kit.images.build.instruction import Instruction, expanded
@@ -30,9 +30,9 @@ from kit.images.commit import Draft, put_layer, timestamp
 from kit.images.entry import Entry
 from kit.images.image import Image
 from kit.images.rootfs import Rootfs
+from kit.images.seed import PATH
 from kit.images.store import Store
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OFFLINE = re.compile(rb"(?i)network is unreachable|bad address|name resolution|could not resolve")
 _TAIL = 4096  # bytes of a failed RUN's output that its error repeats
 
@@ -78,12 +78,14 @@ class Steps:
         """Carry an instruction out, or find it done, and note it in the image."""
         one = expanded(one, {**self.args, **environment(self.config)}, self.site.escape)
         line = created_by(self.config, one, self.visible)
-        cache, this = Cache(self.site.store), self._key(one, line)
-        outcome = None if self.site.no_cache else cache.find(this)
-        step.cached = outcome is not None
-        if outcome is None:
-            outcome = self._outcome(one, step)
-            cache.put(this, outcome)
+        cache = Cache(self.site.store)
+        with self._found(one) as found:
+            this = self._key(one, line, found)
+            outcome = None if self.site.no_cache else cache.find(this)
+            step.cached = outcome is not None
+            if outcome is None:
+                outcome = self._outcome(one, step, found)
+                cache.put(this, outcome)
         step.size = outcome.layer[0].size if outcome.layer else 0
         if one.name == "ARG":
             self.args |= arguments.declared(one, self.site.given, self.site.before_from)
@@ -101,15 +103,14 @@ class Steps:
         created = self.draft.whole.get("created") or timestamp(self.site.epoch)
         self.draft.add(None, created=created, created_by=created_by(self.config, one, {}))
 
-    def _key(self, one: Instruction, line: str) -> str:
+    def _key(self, one: Instruction, line: str, found: list[Source]) -> str:
         """What the outcome depends on; the number of steps too, so that the same RUN twice is done twice."""
         depends: dict[str, Any] = {}
         if one.name == "RUN":
             depends = {"argv": command(self.config, one), "args": self.visible}
             depends["network"] = self._network(one)
         elif one.name in ("COPY", "ADD"):
-            with self._source(one) as source:
-                depends = {"content": content_digest(source.find(one.words[:-1], one.where))}
+            depends = {"content": content_digest(found)}
         return key(
             config=self.config,
             files=[diff_id for _, diff_id in self.draft.layers],
@@ -119,16 +120,16 @@ class Steps:
             **depends,
         )
 
-    def _outcome(self, one: Instruction, step: Step) -> Outcome:
+    def _outcome(self, one: Instruction, step: Step, found: list[Source]) -> Outcome:
         """Carry it out, and keep what it changed as a layer."""
         epoch = self.site.epoch
-        with self._changes(one, step) as entries:
+        with self._changes(one, step, found) as entries:
             if epoch is not None:
                 entries = [replace(entry, mtime=min(entry.mtime, epoch)) for entry in entries]
             return Outcome(timestamp(epoch), put_layer(self.site.store, entries) if entries else None)
 
     @contextmanager
-    def _changes(self, one: Instruction, step: Step) -> Iterator[list[Entry]]:
+    def _changes(self, one: Instruction, step: Step, found: list[Source]) -> Iterator[list[Entry]]:
         """What an instruction changed, to be packed while the block runs."""
         if one.name not in ("RUN", "COPY", "ADD", "WORKDIR"):
             yield []
@@ -142,8 +143,7 @@ class Steps:
                 path = directory(self.config, one.words[0])
                 yield missing(root.path, path, (user.uid, user.gid), int(time.time()), one.where)
             else:
-                with self._source(one) as source:
-                    yield self._copied(root, source, one)
+                yield self._copied(root, found, one)
 
     def _network(self, one: Instruction) -> str:
         wish = one.flags.get("network", "default")
@@ -185,26 +185,29 @@ class Steps:
         return failed
 
     @contextmanager
-    def _source(self, one: Instruction) -> Iterator[Context]:
-        """The context, or the tree of the stage or image that --from names."""
+    def _found(self, one: Instruction) -> Iterator[list[Source]]:
+        """What a COPY or ADD takes, from the context or from the tree of the stage or image of --from."""
+        if one.name not in ("COPY", "ADD"):
+            yield []
+            return
         if "from" not in one.flags:
-            yield self.site.context
+            yield self.site.context.find(one.words[:-1], one.where)
             return
         image = self.site.image(self.planned.sources[one.flags["from"]])
         with (
             rootfs.mount(self.site.store, image, read_only=True) as root,
             Context(root.path, tree=True) as tree,
         ):
-            yield tree
+            yield tree.find(one.words[:-1], one.where)
 
-    def _copied(self, root: Rootfs, source: Context, one: Instruction) -> list[Entry]:
+    def _copied(self, root: Rootfs, found: list[Source], one: Instruction) -> list[Entry]:
         flags, where = one.flags, one.where
         unpack_in: Path | None = None
         if one.name == "ADD":
             unpack_in = root.path.with_name("unpacked")
             unpack_in.mkdir(mode=0o700)
         return place(
-            source.find(one.words[:-1], where),
+            found,
             one.words[-1],
             root=root.path,
             workdir=self.config.get("WorkingDir") or "/",
