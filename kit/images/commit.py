@@ -97,17 +97,24 @@ def put_layer(
     return Descriptor(layer.media_type, layer.digest, layer.size), layer.diff_id
 
 
-def timestamp(seconds: int | None = None) -> str:
-    """A time as images write it, "2026-01-31T12:00:00Z".
+def chosen_epoch(given: int | None = None) -> int | None:
+    """The time, in seconds since 1970, with which a build gives the same bytes tomorrow; None for now.
 
-    By default that in $SOURCE_DATE_EPOCH, in seconds since 1970, with which a build gives the same bytes
-    tomorrow, or else now. Raises ImageError where the variable holds no such time.
+    It is the one ``given``, or else that in $SOURCE_DATE_EPOCH. Raises ImageError for what is no such time.
     """
-    chosen = os.environ.get("SOURCE_DATE_EPOCH") or None if seconds is None else seconds
+    chosen = os.environ.get("SOURCE_DATE_EPOCH") or None if given is None else given
     try:
-        moment = datetime.now(UTC) if chosen is None else datetime.fromtimestamp(int(chosen), UTC)
+        seconds = None if chosen is None else int(chosen)
+        datetime.fromtimestamp(seconds or 0, UTC)
     except (ValueError, OverflowError, OSError):
         remedy = "Unset it, or set it to the output of `date +%s`."
         what = f"{chosen!r} is no time in seconds since 1970"
         raise ImageError(what, "SOURCE_DATE_EPOCH", remedy) from None
+    return seconds
+
+
+def timestamp(seconds: int | None = None) -> str:
+    """A time as images write it, "2026-01-31T12:00:00Z"; by default that of :func:`chosen_epoch`."""
+    epoch = chosen_epoch(seconds)
+    moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

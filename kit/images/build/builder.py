@@ -19,7 +19,7 @@ from kit.images.build.plan import Plan
 from kit.images.build.progress import Built
 from kit.images.build.run import NETWORKS
 from kit.images.build.steps import Site, Steps
-from kit.images.commit import timestamp
+from kit.images.commit import chosen_epoch
 from kit.images.errors import BadReference, ImageError
 from kit.images.image import Image
 from kit.images.reference import Reference
@@ -55,7 +55,7 @@ def build(
     names = [_tag(tag) for tag in tags]
     if network not in NETWORKS:
         raise ValueError(f"network is {' or '.join(NETWORKS)}, and not {network!r}")
-    epoch = _epoch(source_date_epoch)
+    epoch = chosen_epoch(source_date_epoch)
     check_privilege()
     context = Path(context)
     file = context / "Dockerfile" if dockerfile is None else Path(dockerfile)
@@ -107,12 +107,6 @@ def _read(file: Path, context: Path) -> bytes:
     except OSError as error:
         what = f"the Dockerfile can't be read: {error.strerror}"
         raise BadDockerfile(what, str(file), "Name it with -f FILE, or dockerfile=.") from None
-
-
-def _epoch(given: int | None) -> int | None:
-    timestamp(given)  # raises for what is no time
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(text) if given is None and text else given
 
 
 class _Builder:
