@@ -17,6 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.conftest import REQUIRE_PRIVILEGES
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = (
@@ -91,6 +95,13 @@ def _answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     raise AssertionError(f"JupyterLab did not answer: {log.read_text()[-2000:]}")
+
+
+def need_chromium() -> None:
+    """Skip a test where there is no Chromium, or fail where there must be one."""
+    if CHROMIUM is None:
+        reason = "needs a Chromium: install Debian's package chromium"
+        pytest.fail(reason, pytrace=False) if REQUIRE_PRIVILEGES else pytest.skip(reason)
 
 
 @contextmanager

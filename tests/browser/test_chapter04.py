@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.lab import CHROMIUM, ROOT, open_notebook, page, server
-from tests.conftest import REQUIRE_PRIVILEGES
+from tests.browser.lab import ROOT, need_chromium, open_notebook, page, server
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(420)]
 
@@ -30,9 +29,7 @@ SLIDER = ".widget-slider:has-text('CPU at most')"
 @pytest.fixture
 def chapter(tmp_path: Path) -> Iterator[Any]:
     """The chapter (a copy, its outputs cleared) open in JupyterLab."""
-    if CHROMIUM is None:
-        reason = "needs a Chromium: install Debian's package chromium"
-        pytest.fail(reason, pytrace=False) if REQUIRE_PRIVILEGES else pytest.skip(reason)
+    need_chromium()
     (tmp_path / "notebooks").mkdir()
     notebook = json.loads(CHAPTER.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:

@@ -13,9 +13,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from kit.images.seed import seed
 from kit.images.store import Store
-from tests.browser.lab import CHROMIUM, ROOT, open_notebook, page, server
+from tests.browser.lab import ROOT, need_chromium, open_notebook, page, server
 from tests.browser.test_chapter04 import ERRORS, RUN_ALL
-from tests.conftest import REQUIRE_PRIVILEGES
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(300)]
 
@@ -37,9 +36,7 @@ CELLS = [
 @contextmanager
 def jupyterlab(home: Path, notebook: Any, dark: bool = False) -> Iterator[Any]:
     """A notebook open in JupyterLab."""
-    if CHROMIUM is None:
-        reason = "needs a Chromium: install Debian's package chromium"
-        pytest.fail(reason, pytrace=False) if REQUIRE_PRIVILEGES else pytest.skip(reason)
+    need_chromium()
     (home / "notebooks").mkdir(exist_ok=True)
     nbformat.write(notebook, home / "notebooks" / "shown.ipynb")
     with server(home, dark=dark) as address, page(home) as tab:

@@ -13,8 +13,15 @@ from kit import checks
 from kit.cgroups import Cgroup, loads
 from kit.linux.spawn import DEVNULL
 
-from .chapters import exercises, hints_end_with_the_manual_and_then_the_solution, solve
-from .test_03_namespaces import TYPES, no
+from .chapters import (
+    TYPES,
+    any_answer_gets_a_sentence,
+    exercises,
+    hints_end_with_the_manual_and_then_the_solution,
+    no,
+    reset_gives_new_values_and_the_solution_still_fits,
+    solve,
+)
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(180)]
 CHAPTER = "04_cgroups"
@@ -29,27 +36,11 @@ def ex(state: Path) -> Iterator[dict[str, Any]]:
 def test_an_answer_of_any_type_gets_a_sentence(ex: dict[str, Any]) -> None:
     with Cgroup("closed") as closed:
         pass
-    for number in range(1, 9):
-        exercise = ex[f"ex{number}"]
-        assert not exercise.trouble, exercise.trouble
-        for wrong in [*TYPES, closed]:
-            no(exercise.check(*[wrong] * len(exercise.answers)), "expected")
+    any_answer_gets_a_sentence(ex, [*TYPES, closed])
 
 
-def test_reset_gives_new_values_and_the_solution_still_fits(ex: dict[str, Any]) -> None:
-    for number in range(1, 9):
-        solve(CHAPTER, number, ex)
-        exercise = ex[f"ex{number}"]
-        answers = [ex[name] for name in exercise.answers]
-        feedback = exercise.check(*answers)
-        assert feedback, feedback
-        exercise.reset()
-        if number not in (1, 5, 8):  # where the same answer may be right again
-            assert not exercise.check(*answers), number
-        solve(CHAPTER, number, ex)
-        feedback = exercise.check(*[ex[name] for name in exercise.answers])
-        assert feedback, feedback
-        exercise.close()
+def test_reset(ex: dict[str, Any]) -> None:
+    reset_gives_new_values_and_the_solution_still_fits(CHAPTER, ex, lasting=(1, 5, 8), few=range(1, 9))
 
 
 def test_where(ex: dict[str, Any]) -> None:

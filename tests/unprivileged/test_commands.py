@@ -3,23 +3,9 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
-
-
-def kit(*arguments: str) -> subprocess.CompletedProcess[str]:
-    answer = subprocess.run(
-        [sys.executable, "-m", "kit", *arguments],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert "Traceback" not in answer.stdout + answer.stderr
-    return answer
+from tests.unprivileged.command import PROJECT, kit
 
 
 def test_doctor_names_what_is_missing_and_the_remedy() -> None:

@@ -1,8 +1,6 @@
 """Without root, images are made, listed, exchanged and unpacked; mounting one is refused in a sentence."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,22 +8,7 @@ import pytest
 from kit.images import mount, scratch_store, seed
 from kit.images.snapshots import Snapshots
 from kit.linux.errors import KernelError
-
-PROJECT = Path(__file__).parents[2]
-
-
-def kit(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    answer = subprocess.run(
-        [sys.executable, "-m", "kit", *words],
-        cwd=PROJECT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert "Traceback" not in answer.stdout + answer.stderr
-    return answer
+from tests.unprivileged.command import kit
 
 
 def test_images_are_made_and_exchanged(tmp_path: Path) -> None:
