@@ -38,9 +38,8 @@ def test_an_answer_of_any_type_gets_a_sentence(ex: dict[str, Any]) -> None:
 
 
 def test_reset(ex: dict[str, Any]) -> None:
-    reset_gives_new_values_and_the_solution_still_fits(
-        CHAPTER, ex, lasting=(4, 5)
-    )  # the same answer may be right by chance, or its number be in use again
+    lasting = (4, 5)  # the same answer may be right by chance, or its number be in use again
+    reset_gives_new_values_and_the_solution_still_fits(CHAPTER, ex, lasting)
 
 
 def test_host_name(ex: dict[str, Any]) -> None:

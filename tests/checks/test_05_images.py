@@ -53,9 +53,8 @@ def test_an_answer_of_any_type_gets_a_sentence(ex: dict[str, Any]) -> None:
 
 
 def test_reset(ex: dict[str, Any]) -> None:
-    reset_gives_new_values_and_the_solution_still_fits(
-        CHAPTER, ex, lasting=(5,)
-    )  # a Dockerfile in the right order stays right
+    lasting = (5,)  # a Dockerfile in the right order stays right
+    reset_gives_new_values_and_the_solution_still_fits(CHAPTER, ex, lasting)
 
 
 def test_hints(ex: dict[str, Any]) -> None:
