@@ -28,7 +28,7 @@ find_python() {
 
 packages=(busybox-static iproute2 iputils-ping util-linux)
 if [ "$purpose" = test ]; then
-    packages+=(gcc git libatomic1 libc6-dev mount qemu-system-x86 qemu-user) # libatomic1: Playwright's driver links to it
+    packages+=(gcc git libatomic1 libc6-dev mount openssl qemu-system-x86 qemu-user) # libatomic1: Playwright's driver links to it
     packages+=(buildah crun podman skopeo umoci)                              # they read the kit's images, and it reads theirs
     # Ubuntu's chromium package only points to a snap, which a container or a root session can't use: see below.
     [ "$(os_release ID)" = ubuntu ] || packages+=(chromium)
@@ -72,6 +72,14 @@ if [ "$purpose" = test ] && ! browser >/dev/null; then
     else
         say "Playwright could not get a Chromium (its reason stands above). All but the browser test will run."
     fi
+fi
+if [ "$purpose" = test ] && ! PATH=$PROJECT/.venv/bin:$PATH command -v docker-registry >/dev/null; then
+    say "Unpacking Debian's docker-registry into .venv/bin: installed as a package, it would serve on port 5000 from now on"
+    download=$(mktemp -d)
+    (cd "$download" && apt-get -qq download docker-registry >/dev/null && dpkg -x docker-registry_*.deb .) ||
+        die "apt-get could not download docker-registry (its reason stands above). Is there a network? Then run this command again."
+    cp "$download/usr/bin/docker-registry" .venv/bin/
+    rm -r "$download"
 fi
 printf %s "$state" >"$stamp"
 # After `sudo make lab` the environment belongs to whom the project belongs.

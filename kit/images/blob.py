@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from kit.images.compression import CHUNK
-from kit.images.descriptor import Descriptor
+from kit.images.descriptor import Descriptor, algorithm_of
 from kit.images.errors import AGAIN, BlobCorrupt, ImageError
 from kit.linux.errors import KernelError
 
@@ -84,9 +84,9 @@ def measure(stream: BinaryIO) -> tuple[str, int]:
 class Writer:
     """A file that becomes a blob of the directory ``blobs`` at :meth:`commit`; ``size`` is in bytes."""
 
-    def __init__(self, fd: int, path: Path, blobs: Path) -> None:
+    def __init__(self, fd: int, path: Path, blobs: Path, algorithm: str = "sha256") -> None:
         self._fd, self._path, self._blobs = fd, path, blobs
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.new(algorithm)
         self.size = 0
 
     def write(self, data: bytes, /) -> int:
@@ -102,12 +102,12 @@ class Writer:
 
         Raises :class:`BlobCorrupt`, and keeps nothing, where it is not what ``expected`` describes.
         """
-        digest = f"sha256:{self._hash.hexdigest()}"
+        digest = f"{self._hash.name}:{self._hash.hexdigest()}"
         if expected is not None and (expected.digest, expected.size) != (digest, self.size):
             what = f"{self.size:,} bytes of the digest {digest} arrived"
             raise BlobCorrupt(f"{what} for {expected.size:,} of {expected.digest}", remedy=AGAIN)
         with as_kernel_error("keep the blob", self._path):
-            keep(self._fd, self._path, self._blobs / digest.removeprefix("sha256:"))
+            keep(self._fd, self._path, self._blobs / self._hash.hexdigest())
         return digest, self.size
 
 
@@ -124,7 +124,7 @@ class _Verified(io.RawIOBase):
 
     def __init__(self, file: io.FileIO, digest: str, size: int) -> None:
         self._file, self._digest, self._left = file, digest, size
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.new(algorithm_of(digest))
 
     def readable(self) -> bool:
         return True
@@ -134,7 +134,7 @@ class _Verified(io.RawIOBase):
         self._hash.update(memoryview(buffer)[:count])
         self._left -= count
         wrong = self._left < 0 or (count == 0 and self._left > 0)
-        if wrong or (self._left == 0 and f"sha256:{self._hash.hexdigest()}" != self._digest):
+        if wrong or (self._left == 0 and f"{self._hash.name}:{self._hash.hexdigest()}" != self._digest):
             raise BlobCorrupt(f"the blob {self._digest} has been damaged", self._file.name, AGAIN)
         return count
 

@@ -42,22 +42,33 @@ LAYERS = {
     DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
 }
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 def check_digest(text: object) -> str:
-    """``text`` if it is a digest such as ``sha256:9f86d0…`` (64 hex digits), else :class:`BadDescriptor`."""
+    """``text`` if it is a digest such as ``sha256:9f86d0…`` (64 hex digits), else :class:`BadDescriptor`.
+
+    ``sha512:`` has 128 digits: descriptor.md registers these two algorithms.
+    """
     if isinstance(text, str) and _DIGEST.fullmatch(text):
         return text
-    remedy = "One is 'sha256:' and 64 hexadecimal digits in lower case; other algorithms are not supported."
+    remedy = (
+        "One is 'sha256:' and 64 hexadecimal digits in lower case, or 'sha512:' and 128; "
+        "other algorithms are not supported."
+    )
     raise BadDescriptor(f"{text!r:.100} is no digest", remedy=remedy)
 
 
-def digest_of(data: bytes) -> str:
-    """The digest of ``data``, as ``sha256:<hex>``."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    """The digest of ``data``, as ``sha256:<hex>``, or ``sha512:<hex>``."""
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+
+
+def algorithm_of(digest: str) -> str:
+    """``sha256`` or ``sha512``: what a digest begins with; raises :class:`BadDescriptor`."""
+    return check_digest(digest).partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class Platform:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A pointer to content: its ``media_type``, ``digest`` (``sha256:<hex>``) and ``size`` in bytes.
+    """A pointer to content: its ``media_type``, ``digest`` (``sha256:<hex>``, say) and ``size`` in bytes.
 
     Raises :class:`BadDescriptor` where the specification does not allow a value.
     """

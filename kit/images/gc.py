@@ -41,19 +41,24 @@ def collect(store: Store, dry_run: bool = False, among: Collection[str] | None =
     """
     try:
         with store.collecting():
-            named = [documents.descriptor(entry, store.directory) for entry in store.entries()]
-            live = reachable(store, named)
-            blobs = {f"sha256:{file.name}": file for file in sorted(store.blobs.iterdir())}
-            garbage = [one for one in blobs if one not in live and (among is None or one in among)]
-            files = [blobs[digest] for digest in garbage]
-            if among is None and store.unfinished.exists():
-                files += store.unfinished.iterdir()
-            size = sum(file.stat().st_size for file in files)
-            for file in () if dry_run else files:
-                file.unlink()
+            return sweep(store, dry_run, among)
     except BlockingIOError:
         remedy = "Collect again when its pull or build has ended."
         raise StoreBusy("a program is writing images", store.directory, remedy) from None
+
+
+def sweep(store: Store, dry_run: bool = False, among: Collection[str] | None = None) -> Collected:
+    """As :func:`collect`, for one who holds :meth:`Store.collecting` already."""
+    named = [documents.descriptor(entry, store.directory) for entry in store.entries()]
+    live = reachable(store, named)
+    blobs = store.digests()
+    garbage = [one for one in blobs if one not in live and (among is None or one in among)]
+    files = [blobs[digest] for digest in garbage]
+    if among is None and store.unfinished.exists():
+        files += store.unfinished.iterdir()
+    size = sum(file.stat().st_size for file in files)
+    for file in () if dry_run else files:
+        file.unlink()
     return Collected(tuple(garbage), size)
 
 

@@ -197,9 +197,12 @@ def diff_ids(config: Document, where: object) -> list[str]:
     if not isinstance(found, list):
         raise BadManifest("a configuration without rootfs of the type 'layers'", where)
     try:
-        return [check_digest(one) for one in found]
+        checked = [check_digest(one) for one in found]
     except ValueError as error:
         raise BadManifest(f"in rootfs.diff_ids: {error}", where) from None
+    if not all(one.startswith("sha256:") for one in checked):
+        raise BadManifest("diff ids of another algorithm than sha256, which the kit doesn't unpack", where)
+    return checked
 
 
 def write_image(store: Store, layers: Sequence[tuple[Descriptor, str]], config: Document) -> Descriptor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,7 +29,7 @@ from kit.images.tar import Limits, Tar
 
 _LIMITS = Limits(entries=100_000)  # an image has about a hundred layers at most
 _LINKS = 8  # symbolic links to follow from one name
-_BLOBS = "blobs/sha256/"
+_BLOB = re.compile(r"blobs/(sha256|sha512)/(.*)")
 _HOSTILE = "It was made to do harm, or by a tool with a fault: don't use it."
 
 
@@ -88,7 +89,7 @@ class _Files:
                 raise BadArchive("a name that leads out of the archive", member.name, _HOSTILE)
             name = posixpath.normpath(member.name)
             if member.kind == "file":
-                with self.store.writer() as writer:
+                with self.store.writer(_algorithm(name)) as writer:
                     for data in archive.content():
                         writer.write(data)
                     self._keep(name, writer)
@@ -101,21 +102,23 @@ class _Files:
 
     def add_directory(self, directory: Path) -> None:
         """Keep the index and every blob of an OCI layout; symbolic links are refused."""
-        blobs = directory / "blobs" / "sha256"
-        for path in (directory / "index.json", *(sorted(blobs.iterdir()) if blobs.is_dir() else ())):
+        places = [directory / "blobs" / algorithm for algorithm in ("sha256", "sha512")]
+        blobs = [path for place in places if place.is_dir() for path in sorted(place.iterdir())]
+        for path in (directory / "index.json", *blobs):
+            name = str(path.relative_to(directory))
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 remedy = "It has index.json and blobs/sha256."
                 raise BadArchive(f"no OCI layout: {error.strerror}", path, remedy) from None
-            with open(fd, "rb") as file, self.store.writer() as writer:
+            with open(fd, "rb") as file, self.store.writer(_algorithm(name)) as writer:
                 shutil.copyfileobj(file, writer, CHUNK)
-                self._keep(str(path.relative_to(directory)), writer)
+                self._keep(name, writer)
 
     def _keep(self, name: str, writer: Writer) -> None:
         """End a blob; one whose name is a digest must have it."""
         digest, _ = writer.commit()
-        if name.startswith(_BLOBS) and check_digest(f"sha256:{name.removeprefix(_BLOBS)}") != digest:
+        if (blob := _BLOB.fullmatch(name)) and check_digest(f"{blob[1]}:{blob[2]}") != digest:
             raise BlobCorrupt(f"it has the digest {digest}", name, AGAIN)
         self.content[name] = digest
 
@@ -127,6 +130,10 @@ class _Files:
         if found not in self.content:
             raise BadArchive(f"manifest.json names {name!r:.200}, which is not in the archive", "", AGAIN)
         return self.content[found]
+
+
+def _algorithm(name: str) -> str:
+    return blob[1] if (blob := _BLOB.fullmatch(name)) else "sha256"
 
 
 def _from_index(files: _Files) -> Iterator[tuple[str, Descriptor]]:

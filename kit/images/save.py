@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 from kit.images import documents
 from kit.images.blob import measure
 from kit.images.compression import CHUNK, decompressed
-from kit.images.descriptor import OCI_INDEX, Descriptor
+from kit.images.descriptor import OCI_INDEX, Descriptor, algorithm_of
 from kit.images.errors import AGAIN, LayerCorrupt, NoSuchPlatform
 from kit.images.find import find, name_of
 from kit.images.gc import reachable
@@ -61,7 +61,7 @@ def save_directory(store: Store, names: Iterable[str], directory: Path) -> None:
     other = Store(directory)
     with other.writing():
         for digest in reachable(store, whole.values()):
-            with store.open(digest) as file, other.writer() as writer:
+            with store.open(digest) as file, other.writer(algorithm_of(digest)) as writer:
                 shutil.copyfileobj(file, writer, CHUNK)
                 writer.commit()
         for name, descriptor in whole.items():
@@ -103,7 +103,7 @@ def _add_document(archive: tarfile.TarFile, name: str, document: object) -> None
 
 
 def _blob(digest: str) -> str:
-    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def _add_layout(archive: tarfile.TarFile, store: Store, whole: dict[str, Descriptor]) -> None:
@@ -143,7 +143,7 @@ def _files(image: Image, layout: Layout) -> tuple[str, list[str]]:
     """What manifest.json calls the configuration and the layers."""
     if layout == "docker":
         return _blob(image.id), [_blob(layer.digest) for layer in image.layers]
-    config, *layers = (one.removeprefix("sha256:") for one in (image.id, *image.chain_ids()))
+    config, *layers = (one.partition(":")[2] for one in (image.id, *image.chain_ids()))
     return f"{config}.json", [f"{layer}/layer.tar" for layer in layers]
 
 

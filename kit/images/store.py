@@ -3,6 +3,7 @@
     oci-layout                 says that the directory is one
     index.json                 the names, each with the descriptor that it stands for
     blobs/sha256/<hex>         every manifest, configuration and layer, named by the digest of its bytes
+    blobs/sha512/<hex>         those whose descriptors have the longer digest
     .writing/                  what is not whole yet
 
 So skopeo, umoci, buildah and the kit read the same directory. A file is written to a temporary name, brought
@@ -16,7 +17,7 @@ import difflib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,8 @@ class Store:
 
     def path(self, digest: str) -> Path:
         """Where the blob ``digest`` lies, or would; raises :class:`BadDescriptor` for what is no digest."""
-        return self.blobs / check_digest(digest).removeprefix("sha256:")
+        algorithm, _, name = check_digest(digest).partition(":")
+        return self.blobs.with_name(algorithm) / name
 
     def has(self, digest: str) -> bool:
         """Whether the blob is there; its bytes are verified when it is read."""
@@ -106,14 +108,24 @@ class Store:
         return _locked(self.blobs, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @contextmanager
-    def writer(self) -> Iterator[Writer]:
+    def writer(self, algorithm: str = "sha256") -> Iterator[Writer]:
         """A file to write a new blob to; without its ``commit`` nothing stays."""
         with self.writing(), new_file(self.unfinished) as (fd, path):
-            yield Writer(fd, path, self.blobs)
+            blobs = self.blobs.with_name(algorithm)
+            blobs.mkdir(exist_ok=True)
+            yield Writer(fd, path, blobs, algorithm)
 
-    def put(self, data: bytes, media_type: str) -> Descriptor:
+    def digests(self) -> dict[str, Path]:
+        """Every blob's digest and file, in order, whether a name leads to it or not."""
+        return {
+            f"{directory.name}:{file.name}": file
+            for directory in sorted(self.blobs.parent.iterdir())
+            for file in sorted(directory.iterdir())
+        }
+
+    def put(self, data: bytes, media_type: str, algorithm: str = "sha256") -> Descriptor:
         """Keep ``data``; a blob that is there already is written again, which heals a damaged one."""
-        with self.writer() as writer:
+        with self.writer(algorithm) as writer:
             writer.write(data)
             digest, size = writer.commit()
         return Descriptor(media_type, digest, size)
@@ -178,13 +190,24 @@ class Store:
 
         Raises :class:`BadReference` for a name that no layout may hold, :class:`BlobMissing`.
         """
-        if not _NAME.fullmatch(name):
-            raise BadReference(f"{name!r} can't be a name in an image layout", self.directory)
-        entry = replace(descriptor, annotations={**descriptor.annotations, NAME: name}).to_json()
+        self.change({name: descriptor})
+
+    def change(self, names: Mapping[str, Descriptor | None]) -> None:
+        """Let each name stand for its descriptor, or for nothing any more (None): all of them or none.
+
+        Raises as :meth:`tag`.
+        """
+        new = []
         with self.writing():
-            self.open(descriptor).close()
+            for name, descriptor in names.items():
+                if not _NAME.fullmatch(name):
+                    raise BadReference(f"{name!r} can't be a name in an image layout", self.directory)
+                if descriptor is not None:
+                    self.open(descriptor).close()
+                    annotations = {**descriptor.annotations, NAME: name}
+                    new.append(replace(descriptor, annotations=annotations).to_json())
             with self._changing() as entries:
-                entries[:] = [*(one for one in entries if _name(one) != name), entry]
+                entries[:] = [*(one for one in entries if _name(one) not in names), *new]
 
     def untag(self, name: str) -> None:
         """Take the name away, and nothing else. Raises :class:`UnknownImage`."""

@@ -39,7 +39,15 @@ def test_no_digest(text: object) -> None:
 
 def test_another_algorithm_is_refused_by_its_name() -> None:
     with pytest.raises(BadDescriptor, match="other algorithms are not supported"):
-        check_digest("sha512:" + "0" * 128)
+        check_digest("sha384:" + "0" * 96)
+
+
+def test_the_two_algorithms_that_the_specification_registers() -> None:
+    longer = digest_of(b"hello", "sha512")
+    assert longer.startswith("sha512:9b71d224bd62f378")
+    assert check_digest(longer) == longer
+    with pytest.raises(BadDescriptor, match="is no digest"):
+        check_digest("sha512:" + "0" * 64)
 
 
 @pytest.mark.parametrize(

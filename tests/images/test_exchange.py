@@ -14,7 +14,15 @@ import pytest
 
 from kit.images import documents
 from kit.images.compression import compressor
-from kit.images.descriptor import OCI_INDEX, OCI_LAYER_ZSTD, OCI_MANIFEST, Descriptor, Platform, digest_of
+from kit.images.descriptor import (
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
+    Descriptor,
+    Platform,
+    digest_of,
+)
 from kit.images.errors import (
     BadArchive,
     BadManifest,
@@ -93,6 +101,19 @@ def test_a_directory(store: Store, other: Store, tmp_path: Path) -> None:
     assert list(load(other, tmp_path / "layout")) == [ONE, TWO]
     for name in (ONE, TWO):
         assert other.resolve(name).digest == store.resolve(name).digest
+
+
+def test_a_layer_with_the_longer_digest(other: Store, tmp_path: Path) -> None:
+    store = Store(tmp_path / "longer")
+    data = tar(a=b"a")
+    descriptor = image(store, ONE, (store.put(data, OCI_LAYER, "sha512"), digest_of(data)))
+    out = io.BytesIO()
+    save(store, [ONE], out, "oci")
+    out.seek(0)
+    assert load(other, out) == {ONE: descriptor}
+    Image.of(other, descriptor).check()
+    save_directory(store, [ONE], tmp_path / "layout")
+    assert load(Store(tmp_path / "third"), tmp_path / "layout") == {ONE: descriptor}
 
 
 def test_another_name(store: Store, other: Store) -> None:

@@ -70,6 +70,17 @@ def test_put_and_read(store: Store) -> None:
     assert store.has(descriptor.digest) and not store.has(digest_of(b"other"))
 
 
+def test_a_blob_with_the_longer_digest(store: Store) -> None:
+    descriptor = store.put(b"hello", OCI_LAYER, "sha512")
+    assert descriptor.digest == digest_of(b"hello", "sha512")
+    assert files(store) == [f"blobs/sha512/{descriptor.digest.removeprefix('sha512:')}"]
+    assert store.read(descriptor) == b"hello"
+    assert list(store.digests()) == [descriptor.digest]
+    store.path(descriptor.digest).write_bytes(b"HELLO")
+    with pytest.raises(BlobCorrupt, match="has been damaged"):
+        store.read(descriptor)
+
+
 def test_nothing_is_kept_without_a_commit(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store.writer() as writer:
         writer.write(b"hello")
@@ -182,6 +193,17 @@ def test_a_bad_entry_is_told(store: Store) -> None:
     (store.directory / "index.json").write_text(json.dumps({"manifests": [entry]}))
     with pytest.raises(BadManifest, match="without mediaType, size"):
         store.resolve("a")
+
+
+def test_names_change_together_or_not_at_all(store: Store) -> None:
+    one, two = manifest(store), manifest(store, "[]")
+    store.change({"a": one, "b": one})
+    store.change({"a": None, "b": two, "c": one})
+    assert store.tags() == {"b": two, "c": one}
+    missing = Descriptor(OCI_MANIFEST, digest_of(b"nowhere"), 7)
+    with pytest.raises(BlobMissing):
+        store.change({"b": None, "d": missing})
+    assert store.tags() == {"b": two, "c": one}
 
 
 def test_several_programs_at_once(store: Store) -> None:

@@ -1,0 +1,70 @@
+"""One request and its answer, as they went over the wire. See RFC 9110, and the OCI distribution-spec."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from html import escape
+from typing import Any
+
+from kit.images import documents
+from kit.show import Card, measured, size
+
+_SHOWN = 2000  # characters of a body
+
+
+@dataclass(eq=False)
+class Exchange:
+    """``sent`` are the request's headers, without secrets; ``headers`` the answer's, found in any case.
+
+    ``body`` is the answer's, up to 4 MiB; ``whole`` says whether that is all of it. ``seconds`` passed from
+    the request to the answer's headers.
+    """
+
+    method: str
+    url: str
+    sent: Mapping[str, str] = field(repr=False)
+    status: int
+    reason: str
+    headers: Message = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+    whole: bool = True
+    seconds: float = field(default=0.0, repr=False)
+
+    def json(self) -> Any:
+        """The body, parsed; raises :class:`BadManifest` where it is no JSON."""
+        return documents.parse_any(self.body, self.url)
+
+    def card(self) -> Card:
+        """The exchange to look at; its title, the only part that a run must repeat, has no name in it."""
+        title = f"{self.method} → {self.status} {plain(self.reason)}"
+        text = str(self)
+        return Card(title, f"<pre>{measured(escape(text))}</pre>", text)
+
+    def __str__(self) -> str:
+        asked = [f"> {self.method} {self.url}", *(f"> {name}: {value}" for name, value in self.sent.items())]
+        answered = [f"< {self.status} {self.reason}"]
+        answered += [f"< {name}: {value}" for name, value in self.headers.items()]
+        return "\n".join(map(plain, [*asked, *answered])) + self._body()
+
+    def _body(self) -> str:
+        if not self.body:
+            return ""
+        try:
+            text = json.dumps(json.loads(self.body), indent=2, ensure_ascii=False)
+        except ValueError:
+            if b"\0" in self.body[:_SHOWN]:
+                return f"\n\n({size(len(self.body))} of binary content{'' if self.whole else ', and more'})"
+            text = self.body.decode(errors="replace")
+        shown = "\n".join(map(plain, text[:_SHOWN].splitlines()))
+        return f"\n\n{shown}{'' if self.whole and len(text) <= _SHOWN else '…'}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self.card()._repr_mimebundle_()
+
+
+def plain(text: object) -> str:
+    """A stranger's text, so that a terminal shows it and does nothing else."""
+    return "".join(one if one.isprintable() else "�" for one in str(text))
