@@ -18,8 +18,8 @@ from pathlib import Path
 from kit.images.blob import as_kernel_error, keep, write_all
 from kit.images.compression import CHUNK
 from kit.images.descriptor import algorithm_of
-from kit.registries.errors import ErrorAnswer
-from kit.registries.repositories import Repository
+from kit.registries.server.errors import ErrorAnswer
+from kit.registries.server.repositories import Repository
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")

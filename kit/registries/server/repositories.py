@@ -24,7 +24,7 @@ from kit.images.descriptor import Descriptor, check_digest
 from kit.images.errors import BadDescriptor
 from kit.images.gc import reachable
 from kit.images.store import Store
-from kit.registries.errors import ErrorAnswer
+from kit.registries.server.errors import ErrorAnswer
 
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")

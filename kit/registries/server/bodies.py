@@ -8,9 +8,9 @@ from aiohttp import StreamReader, web
 
 from kit.images import documents
 from kit.linux.errors import KernelError
-from kit.registries.errors import ErrorAnswer
-from kit.registries.mirror import Download
-from kit.registries.uploads import Upload
+from kit.registries.server.errors import ErrorAnswer
+from kit.registries.server.mirror import Download
+from kit.registries.server.uploads import Upload
 
 IDLE = 60.0  # seconds that a client may be silent in the middle of a body
 CHUNK = 1 << 20  # bytes

@@ -1,4 +1,4 @@
-"""A registry that runs: :mod:`kit.registries.api` behind a socket, in a thread of this program.
+"""A registry that runs: :mod:`kit.registries.server.api` behind a socket, in a thread of this program.
 
     with serve(directory) as registry:
         registry.address, registry.log
@@ -28,14 +28,14 @@ from kit.images.seed import BASES
 from kit.images.seed import seed as make
 from kit.images.store import Store
 from kit.linux.errors import KernelError
-from kit.registries.api import Api
-from kit.registries.auth import Htpasswd, refused
-from kit.registries.blobs import FETCHED
-from kit.registries.collect import HOUR, collect
-from kit.registries.errors import ErrorAnswer
-from kit.registries.log import Access, telling
-from kit.registries.mirror import Mirror
-from kit.registries.repositories import Repository, names
+from kit.registries.server.api import Api
+from kit.registries.server.auth import Htpasswd, refused
+from kit.registries.server.blobs import FETCHED
+from kit.registries.server.collect import HOUR, collect
+from kit.registries.server.errors import ErrorAnswer
+from kit.registries.server.log import Access, telling
+from kit.registries.server.mirror import Mirror
+from kit.registries.server.repositories import Repository, names
 
 _THREADS = 16  # for disks and hashes
 _BUFFER = 256 * 1024  # bytes of a body that may wait for its thread

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from kit.images.store import Store
-from kit.registries import bodies, uploads
-from kit.registries.errors import ErrorAnswer
-from kit.registries.mirror import Mirror
-from kit.registries.repositories import Repository, checked_digest
-from kit.registries.uploads import Upload
+from kit.registries.server import bodies, uploads
+from kit.registries.server.errors import ErrorAnswer
+from kit.registries.server.mirror import Mirror
+from kit.registries.server.repositories import Repository, checked_digest
+from kit.registries.server.uploads import Upload
 
 FETCHED = web.RequestKey("fetched", int)  # bytes that a mirror got to answer this request
 _KEPT = 1000  # uploads that nobody writes to now

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kit.images.descriptor import digest_of
-from kit.registries.collect import collect
 from kit.registries.server import Registry, serve
+from kit.registries.server.collect import collect
 from tests.registries.servers import ask, begin, manifest, push, push_blob, put
 
 DATA = b"data" * 1000

@@ -16,11 +16,11 @@ from aiohttp import web
 
 from kit.images.descriptor import OCI_INDEX, Descriptor, algorithm_of, digest_of
 from kit.images.store import Store
-from kit.registries import bodies, manifests
-from kit.registries.blobs import FETCHED, Blobs
-from kit.registries.errors import ErrorAnswer
-from kit.registries.mirror import Mirror
-from kit.registries.repositories import Repository, checked_digest, is_tag
+from kit.registries.server import bodies, manifests
+from kit.registries.server.blobs import FETCHED, Blobs
+from kit.registries.server.errors import ErrorAnswer
+from kit.registries.server.mirror import Mirror
+from kit.registries.server.repositories import Repository, checked_digest, is_tag
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 

@@ -19,12 +19,12 @@ from kit.images import documents
 from kit.images.descriptor import INDEXES, MANIFESTS, algorithm_of, digest_of
 from kit.images.errors import ImageError
 from kit.linux.errors import KernelError
-from kit.registries import uploads
 from kit.registries.client import TRIES, Client
-from kit.registries.errors import ErrorAnswer
 from kit.registries.exchange import Exchange
 from kit.registries.refusals import RegistryError, Unreachable
-from kit.registries.repositories import Repository, is_tag
+from kit.registries.server import uploads
+from kit.registries.server.errors import ErrorAnswer
+from kit.registries.server.repositories import Repository, is_tag
 from kit.registries.transport import CHUNK
 
 _AT_ONCE = 4  # blobs on their way

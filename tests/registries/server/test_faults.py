@@ -18,8 +18,7 @@ import pytest
 from kit.images import ImageError, Store
 from kit.images.descriptor import digest_of
 from kit.linux.errors import KernelError
-from kit.registries import bodies
-from kit.registries.server import Registry, serve
+from kit.registries.server import Registry, bodies, serve
 from tests.registries.debian import free_port
 from tests.registries.servers import ask, begin, program, push, push_blob
 

@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 
 from kit.images.errors import ImageError
-from kit.registries.errors import ErrorAnswer
+from kit.registries.server.errors import ErrorAnswer
 
 _CHALLENGE = {"WWW-Authenticate": 'Basic realm="kit registry"'}
 _NOBODY = (

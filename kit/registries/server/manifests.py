@@ -12,8 +12,8 @@ from kit.images.descriptor import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, D
 from kit.images.documents import Document
 from kit.images.errors import BadManifest
 from kit.images.store import Store
-from kit.registries.errors import ErrorAnswer
-from kit.registries.repositories import Repository
+from kit.registries.server.errors import ErrorAnswer
+from kit.registries.server.repositories import Repository
 
 
 def check(repository: Repository, data: bytes, content_type: str) -> tuple[str, str]:
