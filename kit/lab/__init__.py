@@ -7,6 +7,7 @@ bound to.
 from kit.lab.beside import side_by_side
 from kit.lab.build import build
 from kit.lab.cgroups import cgroup_tree
+from kit.lab.exchanges import exchanges, watching
 from kit.lab.explorer import explore
 from kit.lab.images import shared, sizes
 from kit.lab.limits import limits
@@ -17,12 +18,15 @@ from kit.lab.picture import Picture
 from kit.lab.plot import plot
 from kit.lab.processes import process_tree
 from kit.lab.progress import progress
+from kit.lab.saved import saved
 from kit.lab.topology import topology
+from kit.lab.transfer import pull, push
 
 __all__ = [
     "Picture",
     "build",
     "cgroup_tree",
+    "exchanges",
     "explore",
     "limits",
     "live",
@@ -31,8 +35,12 @@ __all__ = [
     "plot",
     "process_tree",
     "progress",
+    "pull",
+    "push",
+    "saved",
     "shared",
     "side_by_side",
     "sizes",
     "topology",
+    "watching",
 ]

@@ -1,31 +1,28 @@
 """A build as it goes on, in a notebook: a row for each step and what it prints; at the end the table stays.
 
-The build itself runs in the cell. A thread beside it draws what the events have told, five times a second, as
-plain HTML: so the last drawing is what a stored notebook shows, and no widget is left behind.
+The build itself runs in the cell; :mod:`kit.lab.following` draws what the events have told.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-import threading
 import time
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from IPython.core.getipython import get_ipython
-from IPython.display import display
 
 from kit.images.build.builder import build as carry_out
 from kit.images.build.events import Done, Event, Output, Started, Step, Warned
 from kit.images.build.progress import Built, Printer
 from kit.images.store import Store
 from kit.lab.canvas import STATIC
+from kit.lab.following import following
 from kit.lab.tree import count
 from kit.show import measured, size
 
-INTERVAL = 0.2  # seconds from one drawing to the next
 KEPT = 100_000  # bytes of a step's output
 # What a terminal would not show: what a line writes over after a carriage return, and colours and cursor
 # movements, see console_codes(4).
@@ -134,21 +131,8 @@ def build(store: Store, context: str | Path, **options: Any) -> Built:
     if get_ipython() is None:
         return carry_out(store, context, progress=Printer(sys.stdout.write), **options)
     view = BuildView(f"build of {', '.join(options.get('tags') or ['an image'])}")
-
-    def drawn() -> dict[str, str]:
-        return {"text/plain": f"[build] {view.title}", "text/html": view.html()}
-
-    def follow() -> None:
-        while not ended.wait(INTERVAL):
-            shown.update(drawn(), raw=True)
-
-    shown, ended = display(drawn(), raw=True, display_id=True), threading.Event()
-    thread = threading.Thread(target=follow, name="kit-build view", daemon=True)
-    thread.start()
-    try:
-        return carry_out(store, context, progress=view, **options)
-    finally:
-        ended.set()
-        thread.join()
-        view.end()
-        shown.update(drawn(), raw=True)
+    with following(lambda: {"text/plain": f"[build] {view.title}", "text/html": view.html()}):
+        try:
+            return carry_out(store, context, progress=view, **options)
+        finally:
+            view.end()

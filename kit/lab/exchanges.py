@@ -1,0 +1,119 @@
+"""What a client and a registry say to each other, as a sequence of arrows; also while they speak.
+
+Every request is an arrow to the right, its answer one back, coloured by what was asked for. Bars at the side
+compare the bytes of the bodies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+from IPython.core.getipython import get_ipython
+
+from kit.lab.canvas import STATIC
+from kit.lab.following import following
+from kit.lab.requests import Request, log_of, name_of, request_of, short
+from kit.lab.tree import count
+from kit.show import measured, size
+
+MOST = 60  # requests in one picture: the latest
+
+
+class Exchanges:
+    """Requests and their answers, which show themselves; ``requests`` has them in their order."""
+
+    def __init__(self, registry: str, title: str, found: list[Any]) -> None:
+        self.registry, self.title = registry, title
+        self.requests = [request_of(one, registry) for one in found]
+
+    def html(self) -> str:
+        """The sequence. All of it counts as measured; it is made of ``div``, as JupyterLab styles tables."""
+        shown = self.requests[-MOST:]
+        largest = max([1, *(max(one.up, one.down) for one in shown)])
+        hidden = len(self.requests) - len(shown)
+        more = f'<div class="kit-more">{count(hidden, "earlier request")} not shown</div>' if hidden else ""
+        ends = f'<div class="kit-ends"><b>client</b><b>{escape(self.registry)}</b></div>'
+        body = "".join(_row(one, largest) for one in shown)
+        table = f'<div role="table" aria-label="{escape(self.title)}">{body}</div>'
+        head = f"<header><strong>{escape(self.title)}</strong> <span>{self._said()}</span></header>"
+        style = f"<style>{(STATIC / 'exchanges.css').read_text()}</style>"
+        return measured(f'{style}<div class="kit-exchanges">{head}{more}{ends}{table}</div>')
+
+    def _said(self) -> str:
+        up, down, fetched = (
+            sum(getattr(one, name) for one in self.requests) for name in ("up", "down", "fetched")
+        )
+        behind = f"; {size(fetched)} fetched from the registry behind it" if fetched else ""
+        asked = count(len(self.requests), "request") if self.requests else "no request yet"
+        return f"{asked}; {size(up)} sent, {size(down)} received{behind}"
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.title}: {self._said()}", *map(str, self.requests)])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": f"[exchanges] {self.title}", "text/html": self.html()}
+
+
+def exchanges(what: Any, title: str = "") -> Exchanges:
+    """Draw the requests of a Client, of a Registry (its log), or of a list of Exchange or Access."""
+    return Exchanges(name_of(what), title or "requests and answers", list(log_of(what)))
+
+
+@contextmanager
+def watching(what: Any, title: str = "") -> Iterator[Exchanges]:
+    """Draw the requests that a Client makes, or a Registry gets, within the ``with`` block, as they come.
+
+    Outside of a notebook they are printed at the end.
+    """
+    log = log_of(what)
+    last = log[-1] if log else None
+    view = exchanges(what, title)
+
+    def look() -> dict[str, str]:
+        found: list[Any] = []
+        for one in reversed(list(log)):
+            if one is last:
+                break
+            found.insert(0, one)
+        view.requests = [request_of(one, view.registry) for one in found]
+        return view._repr_mimebundle_()
+
+    if get_ipython() is not None:
+        with following(look):
+            yield view
+        return
+    try:
+        yield view
+    finally:
+        look()
+        print(view)
+
+
+def _row(one: Request, largest: int) -> str:
+    """Two lines: what was asked, with the bytes that went along, and what was answered, with those."""
+    asked = f"<b>{escape(one.method)}</b> <code>{escape(short(one.path))}</code> {_small(one.asked)}"
+    fetched = f"{size(one.fetched)} fetched first" if one.fetched else ""
+    answered = " · ".join(filter(None, (one.answered, fetched)))
+    status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"
+    cells = {
+        "kind": f"<span>{one.kind}</span>",
+        "arrows": f'<div class="kit-asked" title="{escape(one.path)}"><span>{asked}</span><i></i></div>'
+        f'<div class="kit-answered" title="{escape(one.answered)}"><i></i><span>{status}</span></div>',
+        "bytes": _bytes(one.up, largest) + _bytes(one.down, largest),
+    }
+    inner = " ".join(f'<div role="cell" class="kit-{name}">{html}</div>' for name, html in cells.items())
+    return f'<div role="row" class="kit-{one.kind}{" kit-refused" * one.refused}">{inner}</div>'
+
+
+def _small(text: str) -> str:
+    return f"<small>{escape(short(text))}</small>" if text else ""
+
+
+def _bytes(number: int, largest: int) -> str:
+    if not number:
+        return "<div></div>"
+    bar = f'<span aria-hidden="true"><i style="width:{100 * number / largest:.1f}%"></i></span>'
+    return f"<div>{bar} {size(number)}</div>"
