@@ -10,7 +10,6 @@ github.com/docker/docker-credential-helpers. Without one, the file holds the pas
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -41,15 +40,18 @@ class Credentials:
     def __repr__(self) -> str:
         return f"Credentials({self.username!r}, …)"
 
+    def pair(self) -> str:
+        """Base64 of user:password, as RFC 7617 and the file have it."""
+        return base64.b64encode(f"{self.username}:{self.secret}".encode()).decode()
+
     def basic(self) -> str:
         """The value of an Authorization header, RFC 7617."""
-        return f"Basic {base64.b64encode(f'{self.username}:{self.secret}'.encode()).decode()}"
+        return f"Basic {self.pair()}"
 
 
 def config_file() -> Path:
     """config.json in $DOCKER_CONFIG, or else in ~/.docker."""
-    directory = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
-    return Path(directory) / "config.json"
+    return Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")) / "config.json"
 
 
 def find(registry: str) -> Credentials | None:
@@ -64,15 +66,15 @@ def find(registry: str) -> Credentials | None:
         if not isinstance(username, str) or not isinstance(secret, str):
             raise ImageError("a credential helper must answer with Username and Secret", helper)
         return Credentials("" if username == _NO_USER else username, secret)
-    entries = _mapping(config, "auths")
-    entry = entries.get(key) or entries.get(f"https://{key}") or {}
+    auths = config["auths"]
+    entry = auths.get(key) or auths.get(f"https://{key}") or {}
     if token := entry.get("identitytoken"):
         return Credentials("", str(token))
     if not (auth := entry.get("auth")):
         return None
     try:
         username, colon, secret = base64.b64decode(auth, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError, TypeError):
+    except (ValueError, TypeError):
         username = colon = secret = ""
     if not colon:
         what = f"'auth' of {key} is not the base64 of user:password"
@@ -83,19 +85,13 @@ def find(registry: str) -> Credentials | None:
 def store(registry: str, credentials: Credentials) -> str:
     """Keep credentials; returns where. Raises ImageError, OSError."""
     config, key = _read(), _key(registry)
+    username, secret = credentials.username, credentials.secret
     if helper := _helper(config, key):
-        said = {
-            "ServerURL": key,
-            "Username": credentials.username or _NO_USER,
-            "Secret": credentials.secret,
-        }
+        said = {"ServerURL": key, "Username": username or _NO_USER, "Secret": secret}
         _ask(helper, "store", json.dumps(said))
         return helper
-    pair = f"{credentials.username}:{credentials.secret}".encode()
-    entry = {"auth": base64.b64encode(pair).decode()}
-    if not credentials.username:
-        entry = {"auth": "", "identitytoken": credentials.secret}
-    config["auths"] = {**_mapping(config, "auths"), key: entry}
+    entry = {"auth": credentials.pair()} if username else {"auth": "", "identitytoken": secret}
+    config["auths"][key] = entry
     _write(config)
     return str(config_file())
 
@@ -108,9 +104,8 @@ def erase(registry: str) -> bool:
         if known:
             _ask(helper, "erase", key)
         return known
-    entries = _mapping(config, "auths")
-    config["auths"] = {name: one for name, one in entries.items() if name not in (key, f"https://{key}")}
-    if len(config["auths"]) == len(entries):
+    gone = [config["auths"].pop(name, None) for name in (key, f"https://{key}")]
+    if not any(gone):
         return False
     _write(config)
     return True
@@ -121,25 +116,22 @@ def _key(registry: str) -> str:
 
 
 def _read() -> dict[str, Any]:
+    """The file, with ``auths`` and ``credHelpers`` as objects; ImageError where they are something else."""
+    file = config_file()
     try:
-        return documents.parse(config_file().read_bytes(), config_file())
+        config = documents.parse(file.read_bytes(), file)
     except FileNotFoundError:
-        return {}
-
-
-def _mapping(config: dict[str, Any], key: str) -> dict[str, Any]:
-    found = config.get(key) or {}
-    if not isinstance(found, dict) or (
-        key == "auths" and not all(isinstance(x, dict) for x in found.values())
-    ):
-        raise ImageError(f"{key!r} must be an object of objects", config_file(), "Mend or remove the file.")
-    return found
+        config = {}
+    for key, kind in (("auths", dict), ("credHelpers", str)):
+        config[key] = config.get(key) or {}
+        if not isinstance(config[key], dict) or not all(isinstance(x, kind) for x in config[key].values()):
+            raise ImageError(f"{key!r} is not what Docker writes there", file, "Mend or remove the file.")
+    return config
 
 
 def _write(config: dict[str, Any]) -> None:
     """Replace the file, all other keys kept, in one step; it and its directory are for their owner alone."""
-    file = config_file()
-    file = file.resolve() if file.is_symlink() else file
+    file = config_file().resolve()  # a link stays one
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = file.with_name(f".config-{secrets.token_hex(4)}.json")
     try:
@@ -154,7 +146,7 @@ def _write(config: dict[str, Any]) -> None:
 
 def _helper(config: dict[str, Any], key: str) -> str:
     """The program that keeps the credentials of this registry; empty where the file does."""
-    name = _mapping(config, "credHelpers").get(key) or config.get("credsStore") or ""
+    name = config["credHelpers"].get(key) or config.get("credsStore") or ""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]*", name):
         raise ImageError(f"{name!r:.100} can't be a credential helper's name", config_file())
     return f"docker-credential-{name}" if name else ""

@@ -24,47 +24,40 @@ class Event:
 
 Progress = Callable[[Event], None]
 
+_WORDS = {
+    "waiting": ("Waiting", "Waiting"),
+    "trying again": ("Trying again", "Trying again"),
+    "transferring": ("Downloading", "Pushing"),
+    "there already": ("Already exists", "Layer already exists"),
+    "mounted": ("", "Mounted from another repository"),
+    "transferred": ("Pull complete", "Pushed"),
+}
 _SECONDS, _BAR = 0.1, 30  # between two pictures; characters of a bar
 
 
 class Printer:
-    """A line for each layer, in Docker's words; in a terminal it is drawn anew as bytes arrive.
-
-    ``verb`` is Pull or Push.
-    """
+    """A line for each layer, in Docker's words; in a terminal it is drawn anew as bytes arrive."""
 
     def __init__(self, out: TextIO, verb: Literal["Pull", "Push"]) -> None:
-        self._out, self._verb = out, verb
+        self._out, self._word = out, ("Pull", "Push").index(verb)
         self._lines: dict[str, tuple[State, str]] = {}
         self._drawn = 0.0
         self._terminal = out.isatty()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        name, text = event.digest.partition(":")[2][:12], self._text(event)
+        name, text = event.digest.partition(":")[2][:12], _WORDS[event.state][self._word]
+        if event.state == "transferring":
+            bar = f"{'=' * (_BAR * event.done // max(event.total, 1))}>".ljust(_BAR + 1)
+            text += f" [{bar}] {size(event.done)}/{size(event.total)}"
         before = self._lines.get(name)
         changed = before is None or before[0] != event.state
-        self._lines[name] = (event.state, text)
-        if self._terminal:
-            if changed or time.monotonic() - self._drawn > _SECONDS:
-                self._draw(new=before is None)
-        elif changed and event.state != "transferring":
-            self._out.write(f"{name}: {text}\n")
-
-    def _text(self, event: Event) -> str:
-        pull = self._verb == "Pull"
-        if event.state == "transferring":
-            full = _BAR * event.done // max(event.total, 1)
-            bar = f"{'=' * full}>".ljust(_BAR + 1)
-            return f"{'Downloading' if pull else 'Pushing'} [{bar}] {size(event.done)}/{size(event.total)}"
-        words = {
-            "waiting": "Waiting",
-            "trying again": "Trying again",
-            "there already": "Already exists" if pull else "Layer already exists",
-            "mounted": "Mounted from another repository",
-            "transferred": "Pull complete" if pull else "Pushed",
-        }
-        return words[event.state]
+        self._lines[name] = event.state, text
+        if not self._terminal:
+            if changed and event.state != "transferring":
+                self._out.write(f"{name}: {text}\n")
+        elif changed or time.monotonic() - self._drawn > _SECONDS:
+            self._draw(new=before is None)
 
     def _draw(self, new: bool) -> None:
         """All lines again, over what was drawn before."""
