@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from kit.images import documents, gc
-from kit.images.descriptor import INDEXES, Descriptor, Platform
+from kit.images.descriptor import INDEXES, MANIFESTS, Descriptor, Platform
 from kit.images.errors import BadReference, ImageError
 from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.store import Store
+from kit.registries import referrers
 from kit.registries.client import Client
 from kit.registries.progress import Progress
 from kit.registries.refusals import RegistryError, check
@@ -41,43 +42,29 @@ def push(
     with Client(reference.registry, insecure=insecure) as client, store.writing():
         transfer = Transfer(client, reference.repository, store, progress)
         top = store.resolve(str(reference))
-        if platform is not None or not _whole(store, top):
+        parts = list(_parts(store, top))
+        if platform is not None or not all(store.has(one.digest) for one in parts):
             top = Image.of(store, top, platform).descriptor
-        manifests = list(_manifests(store, top))
-        blobs = [blob for one in manifests for blob in _blobs(store, one)]
+            parts = list(_parts(store, top))
+        manifests = [one for one in parts if one == top or one.media_type in INDEXES | MANIFESTS]
         sources = _sources(store, reference)
-        transfer.each(lambda blob: transfer.send(blob, sources), blobs)
+        transfer.each(
+            lambda blob: transfer.send(blob, sources), [one for one in parts if one not in manifests]
+        )
         for one in manifests:
             _put(transfer, one, reference.tag if one == top else one.digest)
     return top
 
 
-def _manifests(store: Store, found: Descriptor) -> Iterator[Descriptor]:
-    """Manifests and indexes, each after those that it points to."""
-    if found.media_type in INDEXES:
-        for one in documents.descriptors(store.document(found), "manifests", found.digest):
-            yield from _manifests(store, one)
+def _parts(store: Store, found: Descriptor) -> Iterator[Descriptor]:
+    """All that a manifest or an index leads to, and it itself after that."""
+    if found.media_type in INDEXES | MANIFESTS and store.has(found.digest):
+        document = store.document(found)
+        config = [documents.descriptor(document["config"], found.digest)] if "config" in document else []
+        layers = documents.descriptors(document, "layers", found.digest)
+        for one in (*documents.descriptors(document, "manifests", found.digest), *config, *layers):
+            yield from _parts(store, one)
     yield found
-
-
-def _whole(store: Store, found: Descriptor) -> bool:
-    """Whether all images of an index are there."""
-    if not store.has(found.digest):
-        return False
-    if found.media_type not in INDEXES:
-        return all(store.has(blob.digest) for blob in _blobs(store, found))
-    return all(
-        _whole(store, one) for one in documents.descriptors(store.document(found), "manifests", found.digest)
-    )
-
-
-def _blobs(store: Store, found: Descriptor) -> list[Descriptor]:
-    """What a manifest points to, the configuration first."""
-    if found.media_type in INDEXES:
-        return []
-    document = store.document(found)
-    config = [documents.descriptor(document["config"], found.digest)] if "config" in document else []
-    return config + documents.descriptors(document, "layers", found.digest)
 
 
 def _sources(store: Store, reference: Reference) -> dict[str, str]:
@@ -89,17 +76,17 @@ def _sources(store: Store, reference: Reference) -> dict[str, str]:
             if other.registry == reference.registry and other.repository != reference.repository:
                 for digest in gc.reachable(store, [descriptor]):
                     sources.setdefault(digest, other.repository)
-        except (
-            ImageError
-        ):  # another tool's name, or an image that is damaged: its blobs are sent, not mounted
+        except ImageError:  # another tool's name, or a damaged image: its blobs are sent, not mounted
             continue
     return sources
 
 
 def _put(transfer: Transfer, found: Descriptor, which: str) -> None:
-    path, registry = f"/v2/{transfer.repository}/manifests/{which}", transfer.client.registry
-    data = transfer.store.read(found)
-    exchange = transfer.client.put(path, data, {"Content-Type": found.media_type})
-    check(exchange, f"push the manifest {found.digest}", registry, 201)
+    client, document = transfer.client, transfer.store.document(found)
+    path = f"/v2/{transfer.repository}/manifests/{which}"
+    exchange = client.put(path, transfer.store.read(found), {"Content-Type": found.media_type})
+    check(exchange, f"push the manifest {found.digest}", client.registry, 201)
     if exchange.headers.get("Docker-Content-Digest", found.digest) != found.digest:
         raise RegistryError("the registry has kept the manifest under another digest", exchange.url)
+    if document.get("subject") and "OCI-Subject" not in exchange.headers:
+        referrers.announce(client, transfer.repository, found, document)
