@@ -9,25 +9,22 @@ to where it may lead. What all this took is in ``client.exchanges``.
 
 from __future__ import annotations
 
-import ipaddress
 import random
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping
-from types import TracebackType
 from urllib.parse import urljoin, urlsplit
 
-from kit.images import documents
 from kit.images.errors import BadReference
 from kit.images.reference import HUB, Reference
 from kit.registries import credentials as kept
+from kit.registries import tokens
 from kit.registries.credentials import Credentials
 from kit.registries.exchange import Exchange, plain
 from kit.registries.refusals import Cut, RegistryError, Unreachable
-from kit.registries.tokens import Tokens, purpose_of
-from kit.registries.transport import Answer, Part, Transport, repeatable
+from kit.registries.transport import Answer, Body, Part, Transport, loopback
 
-Body = bytes | Part | None
+Headers = Mapping[str, str] | None
 
 HUB_HOST = "registry-1.docker.io"
 TRIES = 5
@@ -53,33 +50,30 @@ class Client:
             raise BadReference(f"{registry!r} is no host name of a registry", remedy=remedy)
         self.registry = registry
         self.exchanges: deque[Exchange] = deque(maxlen=1000)
-        self._host = HUB_HOST if registry == HUB else registry
         self._insecure = {insecure} if isinstance(insecure, str) else set(insecure)
         self._transport = Transport(self._insecure)
         self._given = credentials
-        self._tokens = Tokens(registry, self._stubborn, self.credentials, self._plain_allowed)
+        self._authorizations: dict[str, str] = {}  # what a token allows -> the header with it
+        self._base, self._finding = "", threading.Lock()
         self._answered = False
-        self._base, self._trying = "", threading.Lock()
 
-    # One request
-
-    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Exchange:
+    def get(self, path: str, headers: Headers = None) -> Exchange:
         """GET; of a long body the first 4 MiB are kept. As all of these, whatever the status is."""
         return self.request("GET", path, headers)
 
-    def head(self, path: str, headers: Mapping[str, str] | None = None) -> Exchange:
+    def head(self, path: str, headers: Headers = None) -> Exchange:
         """HEAD: the headers of a GET, without the body."""
         return self.request("HEAD", path, headers)
 
-    def post(self, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Exchange:
+    def post(self, path: str, body: bytes = b"", headers: Headers = None) -> Exchange:
         """POST, which begins an upload."""
         return self.request("POST", path, headers, body)
 
-    def patch(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Exchange:
+    def patch(self, path: str, body: bytes, headers: Headers = None) -> Exchange:
         """PATCH, which goes on with an upload."""
         return self.request("PATCH", path, headers, body)
 
-    def put(self, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Exchange:
+    def put(self, path: str, body: bytes = b"", headers: Headers = None) -> Exchange:
         """PUT, which ends an upload, or sends a manifest."""
         return self.request("PUT", path, headers, body)
 
@@ -87,40 +81,67 @@ class Client:
         """DELETE a tag, a manifest, a blob or an upload."""
         return self.request("DELETE", path)
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str] | None = None,
-        body: Body = None,
-    ) -> Exchange:
+    def request(self, method: str, path: str, headers: Headers = None, body: Body = None) -> Exchange:
         """Any request; ``path`` may be an answer's Location. Raises RegistryError where no answer came."""
         with self.open(method, path, headers, body) as answer:
-            data = answer.read(documents.LIMIT)
-            answer.exchange.body = data[: documents.LIMIT]
-            answer.exchange.whole = len(data) <= documents.LIMIT
-            return answer.exchange
+            return answer.read()
 
-    def open(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str] | None = None,
-        body: Body = None,
-    ) -> Answer:
+    def open(self, method: str, path: str, headers: Headers = None, body: Body = None) -> Answer:
         """As :meth:`request`, with the body still to be read."""
-        url = self._allowed(self.base, path)
+        url = self.allowed(self.base, path)
         if method in ("POST", "PUT", "PATCH"):
             body = body or b""  # whose length is told, as RFC 9110 asks
-        sent = {"User-Agent": "kit", **(headers or {})}
         for _ in range(_HOPS):
-            answer = self._authorized(method, url, sent, body)
+            answer = self._authorized(method, url, headers or {}, body)
             if answer.status not in _REDIRECTS or method not in ("GET", "HEAD"):
                 return answer
             with answer:
-                answer.read(documents.LIMIT)
-                url = self._allowed(url, answer.headers.get("Location", ""))
+                answer.read()
+                url = self.allowed(url, answer.headers.get("Location", ""))
         raise RegistryError(f"{self.registry} redirects more than {_HOPS} times", url)
+
+    def _authorized(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Answer:
+        """The answer to a request that says who we are, if it goes to the registry and to nobody else."""
+        if not url.startswith(f"{self.base}/"):
+            rest = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+            return self.send(method, url, rest, body)
+        purpose = tokens.purpose_of(method, url)
+        known = self._authorizations.get(purpose) or self._authorizations.get("")
+        answer = self.send(method, url, {**headers, **({"Authorization": known} if known else {})}, body)
+        challenges = answer.headers.get_all("WWW-Authenticate", [])
+        if answer.status != 401 or not challenges:
+            return answer
+        found = tokens.meet(self, challenges, url)
+        if found is None:
+            return answer
+        with answer:
+            answer.read()
+        self._authorizations[purpose if found.startswith("Bearer") else ""] = found
+        return self.send(method, url, {**headers, "Authorization": found}, body)
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: Body = None) -> Answer:
+        """A request to whom it may concern, until it is answered.
+
+        A registry that has never answered gets one chance only, and so does a part of an upload, as nobody
+        knows how much of it has arrived.
+        """
+        tries = 1 if method == "PATCH" or isinstance(body, Part) else TRIES
+        for failures in range(1, TRIES + 1):
+            try:
+                answer = self._transport.send(method, url, {"User-Agent": "kit", **headers}, body)
+            except Unreachable:
+                if failures == tries or not self._answered:
+                    raise
+                self.pause(failures)
+                continue
+            self._answered = True
+            self.exchanges.append(answer.exchange)
+            if answer.status not in BUSY or failures == tries:
+                return answer
+            with answer:
+                answer.read()
+            self.pause(failures, answer.headers.get("Retry-After", ""))
+        raise AssertionError
 
     def pause(self, failures: int, retry_after: str = "") -> None:
         """Wait before another try: longer each time, by chance, so that many clients don't come back at once.
@@ -142,69 +163,23 @@ class Client:
 
         Raises :class:`Unreachable`.
         """
-        with self._trying:
+        with self._finding:
             self._base = self._base or self._find_base()
             return self._base
 
     def _find_base(self) -> str:
-        if not self._plain_allowed(self._host):
-            return f"https://{self._host}"
-        url = f"http://{self._host}"
+        host = HUB_HOST if self.registry == HUB else self.registry
+        if not self._plain_allowed(host):
+            return f"https://{host}"
         try:
-            with self._transport.send("GET", f"{url}/v2/", {"User-Agent": "kit"}, None) as answer:
-                answer.exchange.body = answer.read(documents.LIMIT)
-                self.exchanges.append(answer.exchange)
+            with self._transport.send("GET", f"http://{host}/v2/", {"User-Agent": "kit"}, None) as answer:
+                self.exchanges.append(answer.read())
                 tls = answer.status == 400  # what Go's servers say of a request that is not encrypted
-        except Cut:
+        except Cut:  # what others do with it
             tls = True
-        return f"https://{self._host}" if tls else url
+        return f"{'https' if tls else 'http'}://{host}"
 
-    # What may be sent where
-
-    def _authorized(self, method: str, url: str, headers: dict[str, str], body: Body) -> Answer:
-        """The answer to a request that says who we are, if it goes to the registry and to nobody else."""
-        if not url.startswith(f"{self.base}/"):
-            rest = {name: value for name, value in headers.items() if name.lower() != "authorization"}
-            return self._stubborn(method, url, rest, body)
-        purpose = purpose_of(method, url)
-        authorization = self._tokens.header(purpose)
-        asked = False
-        while True:
-            own = {**headers, **({"Authorization": authorization} if authorization else {})}
-            answer = self._stubborn(method, url, own, body)
-            if asked or answer.status != 401 or "WWW-Authenticate" not in answer.headers:
-                return answer
-            authorization = self._tokens.answer(answer.exchange, purpose)
-            if authorization is None:
-                return answer
-            with answer:
-                answer.read(documents.LIMIT)
-            asked = True
-
-    def _stubborn(self, method: str, url: str, headers: dict[str, str], body: Body) -> Answer:
-        """Send a request until it is answered.
-
-        A registry that has never answered gets one chance only, and so does a part of an upload.
-        """
-        failures = 0
-        while True:
-            failures += 1
-            try:
-                answer = self._transport.send(method, url, headers, body)
-            except Unreachable:
-                if failures == TRIES or not self._answered or not repeatable(method, body):
-                    raise
-                self.pause(failures)
-                continue
-            self._answered = True
-            self.exchanges.append(answer.exchange)
-            if answer.status not in BUSY or failures == TRIES or not repeatable(method, body):
-                return answer
-            with answer:
-                answer.read(documents.LIMIT)
-                self.pause(failures, answer.headers.get("Retry-After", ""))
-
-    def _allowed(self, url: str, location: str) -> str:
+    def allowed(self, url: str, location: str) -> str:
         """Where a location leads from ``url``; never from TLS to plain HTTP, nor to another scheme."""
         try:
             target = urljoin(url, location)
@@ -220,18 +195,12 @@ class Client:
         return target
 
     def _plain_allowed(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname or ""
-        try:
-            loopback = ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            loopback = name == "localhost"
-        return loopback or host in self._insecure
+        """Whether a host may do without TLS."""
+        return loopback(host) or host in self._insecure
 
     def credentials(self) -> Credentials | None:
         """Those given, or else those that `kit login` has kept; raises ImageError."""
         return self._given or kept.find(self.registry)
-
-    # Its end
 
     def close(self) -> None:
         """Close the connections, also under a thread that is waiting for an answer."""
@@ -240,9 +209,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

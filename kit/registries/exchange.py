@@ -33,6 +33,12 @@ class Exchange:
     whole: bool = True
     seconds: float = field(default=0.0, repr=False)
 
+    def __post_init__(self) -> None:
+        self.sent = {
+            name: f"{value.partition(' ')[0]} …" if name.lower() == "authorization" else value
+            for name, value in self.sent.items()
+        }
+
     def json(self) -> Any:
         """The body, parsed; raises :class:`BadManifest` where it is no JSON."""
         return documents.parse_any(self.body, self.url)
@@ -44,22 +50,21 @@ class Exchange:
         return Card(title, f"<pre>{measured(escape(text))}</pre>", text)
 
     def __str__(self) -> str:
-        asked = [f"> {self.method} {self.url}", *(f"> {name}: {value}" for name, value in self.sent.items())]
-        answered = [f"< {self.status} {self.reason}"]
-        answered += [f"< {name}: {value}" for name, value in self.headers.items()]
-        return "\n".join(map(plain, [*asked, *answered])) + self._body()
+        lines = [f"> {self.method} {self.url}", *(f"> {name}: {value}" for name, value in self.sent.items())]
+        lines += [f"< {self.status} {self.reason}"]
+        lines += [f"< {name}: {value}" for name, value in self.headers.items()]
+        if self.body:
+            lines += ["", *self._body()]
+        return "\n".join(map(plain, lines))
 
-    def _body(self) -> str:
-        if not self.body:
-            return ""
+    def _body(self) -> list[str]:
         try:
             text = json.dumps(json.loads(self.body), indent=2, ensure_ascii=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             if b"\0" in self.body[:_SHOWN]:
-                return f"\n\n({size(len(self.body))} of binary content{'' if self.whole else ', and more'})"
+                return [f"({size(len(self.body))} of binary content{'' if self.whole else ', and more'})"]
             text = self.body.decode(errors="replace")
-        shown = "\n".join(map(plain, text[:_SHOWN].splitlines()))
-        return f"\n\n{shown}{'' if self.whole and len(text) <= _SHOWN else '…'}"
+        return (text if self.whole and len(text) <= _SHOWN else f"{text[:_SHOWN]}…").splitlines()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return self.card()._repr_mimebundle_()

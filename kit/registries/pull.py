@@ -75,7 +75,7 @@ def _pull(transfer: Transfer, reference: Reference, platform: Platform | None) -
     for _ in range(_DEPTH):
         if found.media_type in INDEXES:
             chosen = choose(store.document(found), platform, found.digest)
-            found = manifest(transfer, chosen.digest, chosen)
+            found = chosen if transfer.intact(chosen) else manifest(transfer, chosen.digest, chosen)
     image = Image.of(store, top, platform)
     transfer.each(transfer.fetch, [image.config_descriptor])  # small, and it says whether this is an image
     transfer.each(transfer.fetch, image.layers)
@@ -88,29 +88,23 @@ def _pull(transfer: Transfer, reference: Reference, platform: Platform | None) -
 
 def manifest(transfer: Transfer, which: str, expected: Descriptor | None = None) -> Descriptor:
     """Have a manifest or an index, by tag or digest, in the store; raises as :func:`pull`."""
-    store, registry = transfer.store, transfer.client.registry
-    if expected is not None and store.has(expected.digest) and transfer.intact(expected):
-        return expected
-    path = f"/v2/{transfer.repository}/manifests/{which}"
-    exchange = transfer.client.get(path, {"Accept": ACCEPT})
-    check(exchange, f"pull {transfer.repository}, {which}", registry, 200)
+    client, path = transfer.client, f"/v2/{transfer.repository}/manifests/{which}"
+    exchange = client.get(path, {"Accept": ACCEPT})
+    check(exchange, f"pull {transfer.repository}, {which}", client.registry, 200)
     if not exchange.whole:
         documents.check_size(documents.LIMIT + 1, exchange.url)
-    data = exchange.body
-    promised = exchange.headers.get("Docker-Content-Digest")
-    for digest in (promised, which):
+    data, media_type = exchange.body, exchange.headers.get_content_type()
+    for digest in (exchange.headers.get("Docker-Content-Digest"), which):
         if digest and ":" in digest and digest != digest_of(data, algorithm_of(digest)):
             what = f"a manifest of the digest {digest_of(data)} arrives for {digest}"
             raise BlobCorrupt(what, exchange.url, "Don't trust this registry.")
-    algorithm = algorithm_of(which) if ":" in which else "sha256"
-    document = documents.parse(data, exchange.url)
-    media_type = exchange.headers.get_content_type()
     if expected is not None and (expected.size, expected.media_type) != (len(data), media_type):
         raise BadManifest("a manifest of another size or type than its index says", exchange.url)
-    if media_type != document.get("mediaType", media_type):  # two readers would see two different images
-        what = f"the answer's type is {media_type} and the manifest's own is {document['mediaType']!r:.100}"
+    own = documents.parse(data, exchange.url).get("mediaType", media_type)
+    if own != media_type:  # two readers would see two different images
+        what = f"the answer's type is {media_type} and the manifest's own is {own!r:.100}"
         raise BadManifest(what, exchange.url)
-    return store.put(data, media_type, algorithm)
+    return transfer.store.put(data, media_type, algorithm_of(which) if ":" in which else "sha256")
 
 
 def tags(name: str, *, insecure: Collection[str] = ()) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import Protocol
 
-from kit.images import documents
-from kit.images.blob import Writer
 from kit.images.descriptor import Descriptor, algorithm_of
 from kit.images.errors import BlobCorrupt, BlobMissing
 from kit.images.store import Store
@@ -20,6 +20,58 @@ from kit.registries.transport import CHUNK, Answer, Part
 
 AT_ONCE = 4  # transfers, as in Docker
 PART = 64 << 20  # bytes: what one request of an upload carries
+
+
+class Sink(Protocol):
+    """Where a download goes; ``size`` says how many bytes are there already."""
+
+    @property
+    def size(self) -> int: ...
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+def download(
+    client: Client, repository: str, blob: Descriptor, sink: Sink, tell: Callable[[State], object]
+) -> None:
+    """Write what ``sink`` lacks of a blob, and go on where the connection breaks; ``tell`` hears each step.
+
+    The caller compares the digest. Raises :class:`BlobCorrupt` for more bytes than promised, RegistryError.
+    """
+    path, failures = f"/v2/{repository}/blobs/{blob.digest}", 0
+    while sink.size < blob.size:
+        begin = sink.size
+        try:
+            with client.open("GET", path, {"Range": f"bytes={begin}-"} if begin else {}) as answer:
+                for data in _after(begin, answer, f"fetch the blob {blob.digest}", client.registry):
+                    if sink.size + len(data) > blob.size:
+                        what = f"more than the {blob.size:,} bytes of the blob {blob.digest} arrive"
+                        raise BlobCorrupt(what, client.registry, "Don't trust this registry.")
+                    sink.write(data)
+                    tell("transferring")
+            if sink.size < blob.size:
+                raise Unreachable(f"only {sink.size:,} of {blob.size:,} bytes came", path, "Try again.")
+        except Unreachable:
+            failures = 1 if sink.size - begin >= CHUNK else failures + 1
+            if failures == TRIES:
+                raise
+            tell("trying again")
+            client.pause(failures)
+
+
+def _after(begin: int, answer: Answer, what: str, registry: str) -> Iterator[bytes]:
+    """What comes of a blob after its first ``begin`` bytes; a registry may send some of those again."""
+    start = 0
+    if answer.status == 206:
+        found = re.match(r"bytes (\d{1,20})-", answer.headers.get("Content-Range", ""))
+        if not found or int(found[1]) > begin:
+            raise RegistryError(f"a range that does not begin at {begin}", answer.exchange.url)
+        start = int(found[1])
+    elif answer.status != 200:
+        check(answer.read(), what, registry, 200, 206)
+    for data in answer.stream():
+        yield data[max(begin - start, 0) :]
+        start += len(data)
 
 
 class Transfer:
@@ -47,8 +99,6 @@ class Transfer:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    # From the registry
-
     def fetch(self, blob: Descriptor) -> None:
         """Have the blob in the store; one that is there is read to see whether it is right.
 
@@ -58,52 +108,22 @@ class Transfer:
             self._tell(blob, "there already", blob.size)
             return
         with self.store.writer(algorithm_of(blob.digest)) as writer:
-            failures = 0
-            while writer.size < blob.size:
-                before = writer.size
-                try:
-                    self._fetch_rest(blob, writer)
-                except Unreachable:
-                    failures = 1 if writer.size - before >= CHUNK else failures + 1
-                    if failures == TRIES:
-                        raise
-                    self._tell(blob, "trying again", writer.size)
-                    self.client.pause(failures)
+            download(
+                self.client, self.repository, blob, writer,
+                lambda state: self._tell(blob, state, writer.size),
+            )  # fmt: skip
             writer.commit(blob)
         self._tell(blob, "transferred", blob.size)
 
-    def _fetch_rest(self, blob: Descriptor, writer: Writer) -> None:
-        """Write what a blob has after ``writer.size``, as far as it comes."""
-        begin, buffer = writer.size, memoryview(bytearray(min(CHUNK, blob.size + 1)))
-        path = f"/v2/{self.repository}/blobs/{blob.digest}"
-        with self.client.open("GET", path, {"Range": f"bytes={begin}-"} if begin else {}) as answer:
-            if answer.status not in (200, 206):
-                answer.exchange.body = answer.read(documents.LIMIT)
-            check(answer.exchange, f"fetch the blob {blob.digest}", self.client.registry, 200, 206)
-            skip = begin - _start(answer, begin)
-            while count := answer.readinto(buffer):
-                new = buffer[min(skip, count) : count]
-                skip -= count - len(new)
-                if writer.size + len(new) > blob.size:
-                    what = f"more than the {blob.size:,} bytes of the blob {blob.digest} arrive"
-                    raise BlobCorrupt(what, self.client.registry, "Don't trust this registry.")
-                writer.write(bytes(new))
-                self._tell(blob, "transferring", writer.size)
-        if writer.size < blob.size:
-            raise Unreachable(f"only {writer.size:,} of {blob.size:,} bytes came", path, "Try again.")
-
     def intact(self, blob: Descriptor) -> bool:
         """Whether the store has the blob, and its bytes are right; so pulling again heals what is damaged."""
-        buffer = bytearray(min(CHUNK, blob.size + 1))
         try:
             with self.store.open(blob) as file:
-                while file.readinto(buffer):
+                while file.read(CHUNK):
                     pass
         except (BlobMissing, BlobCorrupt):
             return False
         return True
-
-    # To the registry
 
     def send(self, blob: Descriptor, sources: Mapping[str, str]) -> None:
         """Have the blob in the registry, which may have it in this repository already, or in another.
@@ -112,91 +132,80 @@ class Transfer:
         :class:`BlobMissing`, :class:`BlobCorrupt` where the store's bytes are wrong, RegistryError.
         """
         self.store.open(blob).close()
-        what, registry = f"push the blob {blob.digest}", self.client.registry
-        found = self.client.request("HEAD", f"/v2/{self.repository}/blobs/{blob.digest}")
-        if check(found, what, registry, 200, 404).status == 200:
+        found = self.client.head(f"/v2/{self.repository}/blobs/{blob.digest}")
+        if self._check(found, blob, 200, 404).status == 200:
             self._tell(blob, "there already", blob.size)
             return
-        uploads, source = f"/v2/{self.repository}/blobs/uploads/", sources.get(blob.digest)
-        begun = self._mounted(uploads, blob, source) if source else None
-        if begun is not None and begun.status == 201:
+        answer = self._begin(blob, sources.get(blob.digest, ""))
+        if answer.status == 201:
             self._tell(blob, "mounted", blob.size)
             return
-        if begun is None or begun.status != 202:
-            begun = check(self.client.post(uploads), what, registry, 202)
-        failures, location, sent = 0, _location(begun), 0
-        while True:
+        failures, sent, location = 0, 0, _location(answer)
+        while answer.status != 201:
             try:
-                exchange, sent = self._send_part(blob, location, sent)
-                if exchange.status == 201:
-                    break
-                failures, location = 0, _location(exchange)
+                answer = self._part(blob, location, sent)
+                if answer.status == 202:
+                    failures, sent, location = 0, sent + PART, _location(answer)
             except Unreachable:
                 failures += 1
                 if failures == TRIES:
                     raise
                 self._tell(blob, "trying again", sent)
                 self.client.pause(failures)
-                location, sent = self._resumed(uploads, location, what)
+                sent, location = self._resume(blob, location)
         self._tell(blob, "transferred", blob.size)
 
-    def _mounted(self, uploads: str, blob: Descriptor, source: str) -> Exchange | None:
-        """The answer to the wish for another repository's blob; None where we may not read there."""
-        try:
-            return self.client.post(f"{uploads}?mount={blob.digest}&from={source}")
-        except Unauthorized:
-            return None
+    def _begin(self, blob: Descriptor, source: str = "") -> Exchange:
+        """The answer to a new upload: 202, or 201 where the registry took the blob from ``source``."""
+        uploads = f"/v2/{self.repository}/blobs/uploads/"
+        if source:
+            with suppress(Unauthorized):  # we may not read there: that is no reason not to send it
+                mounted = self.client.post(f"{uploads}?mount={blob.digest}&from={source}")
+                if mounted.status in (201, 202):
+                    return mounted
+        return self._check(self.client.post(uploads), blob, 202)
 
-    def _send_part(self, blob: Descriptor, location: str, begin: int) -> tuple[Exchange, int]:
-        """Send the next part, the last one with PUT; the answer, and how much of the blob has been sent."""
-        count = min(PART, blob.size - begin)
-        last = begin + count == blob.size
-        headers = {"Content-Type": "application/octet-stream"}
-        if begin or not last:
-            headers["Content-Range"] = f"{begin}-{begin + count - 1}"
+    def _part(self, blob: Descriptor, location: str, begin: int) -> Exchange:
+        """The answer to the next part: 202, or 201 for the last one, which goes with PUT."""
+        end = min(begin + PART, blob.size)
+        method, headers = "PATCH", {"Content-Type": "application/octet-stream"}
+        if begin or end < blob.size:
+            headers["Content-Range"] = f"{begin}-{end - 1}"
+        if end == blob.size:
+            method = "PUT"
+            location += f"{'&' if '?' in location else '?'}digest={blob.digest}"
 
-        def tell(sent: int) -> None:
+        def report(sent: int) -> None:
             self._tell(blob, "transferring", begin + sent)
 
-        part = Part(self.store.path(blob.digest), begin, count, tell)
-        if last:
-            location += f"{'&' if '?' in location else '?'}digest={blob.digest}"
-        exchange = self.client.request("PUT" if last else "PATCH", location, headers, part)
-        if exchange.status in (404, 416, *BUSY):  # the upload may not be where we think: ask
-            raise Unreachable(f"an upload was interrupted (status {exchange.status})", exchange.url)
+        part = Part(self.store.path(blob.digest), begin, end - begin, report)
+        answer = self.client.request(method, location, headers, part)
+        if answer.status in (404, 416, *BUSY):  # the upload may not be where we think: ask
+            raise Unreachable(f"an upload was interrupted (status {answer.status})", answer.url)
         try:
-            check(exchange, f"push the blob {blob.digest}", self.client.registry, 201 if last else 202)
+            return self._check(answer, blob, 201 if method == "PUT" else 202)
         except RegistryRefused as error:
             if "DIGEST_INVALID" in error.codes:
                 where = self.store.path(blob.digest)
                 raise BlobCorrupt(str(error), where, "Load, pull or build the image again.") from None
             raise
-        return exchange, begin + count
 
-    def _resumed(self, uploads: str, location: str, what: str) -> tuple[str, int]:
-        """Where to go on, and after how many bytes: those that the registry has, or in a new upload none."""
+    def _resume(self, blob: Descriptor, location: str) -> tuple[int, str]:
+        """How many bytes the registry has, and where to go on; a new upload if it does not know this one."""
         status = self.client.get(location)
+        if status.status != 204:
+            return 0, _location(self._begin(blob))
         kept = re.fullmatch(r"(?:bytes=)?0-(\d+)", status.headers.get("Range", ""))
-        if status.status == 204:  # the range of no bytes at all is 0-0, as that of one
-            count = int(kept[1]) + 1 if kept and kept[1] != "0" else 0
-            return status.headers.get("Location", location), count
-        begun = check(self.client.post(uploads), what, self.client.registry, 202)
-        return _location(begun), 0
+        count = int(kept[1]) + 1 if kept and kept[1] != "0" else 0  # no bytes at all are 0-0, as one is
+        return count, status.headers.get("Location", location)
+
+    def _check(self, exchange: Exchange, blob: Descriptor, *expected: int) -> Exchange:
+        return check(exchange, f"push the blob {blob.digest}", self.client.registry, *expected)
 
     def _tell(self, blob: Descriptor, state: State, done: int) -> None:
         if self._progress is not None:
             with self._telling:
                 self._progress(Event(blob.digest, state, done, blob.size))
-
-
-def _start(answer: Answer, wanted: int) -> int:
-    """The offset of the first byte that comes, at most the one that was asked for."""
-    if answer.status == 200:
-        return 0
-    found = re.match(r"bytes (\d{1,20})-", answer.headers.get("Content-Range", ""))
-    if not found or int(found[1]) > wanted:
-        raise RegistryError(f"a range that does not begin at {wanted}", answer.exchange.url)
-    return int(found[1])
 
 
 def _location(exchange: Exchange) -> str:

@@ -1,230 +1,197 @@
-"""Requests over connections that are kept for the next one, from any thread. See http.client, RFC 9112.
+"""Requests over connections that are kept for the next one, from any thread. See RFC 9112 and urllib3.
 
-Each thread that transfers a layer has a connection of its own, and works from socket to file in large pieces;
-so nothing here waits for anything else, and nothing is in memory as a whole.
+urllib3 speaks HTTP and TLS and keeps the connections. What it leaves to us is here: an end that a waiting
+thread hears, bodies out of files, and proxies as the environment names them.
 """
 
 from __future__ import annotations
 
-import errno
-import http.client
+import ipaddress
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from email.message import Message
 from pathlib import Path
-from types import TracebackType
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
 
-from kit.registries.exchange import Exchange, plain
-from kit.registries.refusals import Cut, RegistryError, Unreachable
+import urllib3
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
+
+from kit.images import documents
+from kit.registries.exchange import Exchange
+from kit.registries.refusals import RegistryError, Unreachable, broken
 
 CHUNK = 1 << 17  # bytes: what is lost of an answer at most when its connection breaks
-_CONNECTING, _SILENCE = 15.0, 60.0  # seconds, at most
-_GONE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
+_PATIENCE = urllib3.Timeout(connect=15.0, read=60.0)  # seconds; the second of silence
+_KEPT = 64  # idle connections to one host, at most
+
+urllib3.disable_warnings(InsecureRequestWarning)  # who would see it has named the host as insecure
 
 
 @dataclass(frozen=True)
 class Part:
-    """``count`` bytes of a file from ``offset`` on, to be sent; ``tell`` hears how many have gone so far."""
+    """``count`` bytes of a file from ``offset`` on, to be sent; ``report`` hears how many have gone."""
 
     path: Path
     offset: int
     count: int
-    tell: Callable[[int], None]
+    report: Callable[[int], None]
 
-    def send(self, to: socket.socket) -> None:
-        """By sendfile(2) where the connection is plain."""
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[bytes]:
         with self.path.open("rb") as file:
+            file.seek(self.offset)
             sent = 0
             while sent < self.count:
-                now = to.sendfile(file, self.offset + sent, min(CHUNK, self.count - sent))
-                if not now:
+                data = file.read(min(CHUNK, self.count - sent))
+                if not data:
                     raise RegistryError(f"{self.path} became shorter while it was sent")
-                sent += now
-                self.tell(sent)
+                yield data
+                sent += len(data)
+                self.report(sent)
 
 
-def repeatable(method: str, body: bytes | Part | None) -> bool:
-    """Whether a request may be sent again if nobody knows what has become of it; a part of an upload may
-    have arrived in part.
-    """
-    return method != "PATCH" and not isinstance(body, Part)
+Body = bytes | Part | None
 
 
 class Answer:
-    """A registry's answer whose body is still to be read: use it in a ``with`` block.
+    """A registry's answer, ``exchange``, whose body is still to be read: use it in a ``with`` block.
 
-    ``exchange`` is what is known already. A connection whose answer was read to its end serves another time.
+    A connection whose answer was read to its end serves another time.
     """
 
-    def __init__(
-        self, transport: Transport, connection: HTTPConnection, response: HTTPResponse, exchange: Exchange
-    ) -> None:
-        self._transport, self._connection, self._response = transport, connection, response
-        self.exchange = exchange
+    def __init__(self, response: urllib3.BaseHTTPResponse, exchange: Exchange) -> None:
+        self._response, self.exchange = response, exchange
         self.status, self.headers = exchange.status, exchange.headers
 
-    def readinto(self, buffer: memoryview) -> int:
-        """Some of the body's bytes, 0 at its end; raises :class:`Unreachable` where it was cut."""
+    def stream(self) -> Iterator[bytes]:
+        """The body in pieces, as they come; raises :class:`Unreachable` where it was cut."""
         try:
-            count = self._response.readinto(buffer)
-        except (OSError, HTTPException) as error:
-            raise self._transport.failed(error, self.exchange.url) from None
-        if not count and self._response.length:  # bytes that were announced and did not come
-            raise Cut("the connection was cut in the middle of an answer", self.exchange.url)
-        return count
+            yield from self._response.stream(CHUNK, decode_content=False)
+        except HTTPError as error:
+            raise broken(error, self.exchange.url) from None
 
-    def read(self, limit: int) -> bytes:
-        """The body, and at most ``limit`` + 1 bytes of it."""
-        found, buffer = bytearray(), memoryview(bytearray(min(limit + 1, CHUNK)))
-        while len(found) <= limit and (count := self.readinto(buffer[: limit + 1 - len(found)])):
-            found += buffer[:count]
-        return bytes(found)
+    def read(self) -> Exchange:
+        """The exchange with its body, of which 4 MiB are kept; raises as :meth:`stream`."""
+        body = bytearray()
+        for data in self.stream():
+            body += data
+            if len(body) > documents.LIMIT:
+                break
+        self.exchange.body, self.exchange.whole = bytes(body[: documents.LIMIT]), len(body) <= documents.LIMIT
+        return self.exchange
 
     def __enter__(self) -> Answer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._transport.release(self._connection, self._response, self.exchange.url)
+    def __exit__(self, *_: object) -> None:
+        self._response.close()
 
 
 class Transport:
     """Connections to any number of servers; certificates of those that are ``insecure`` are not checked."""
 
-    def __init__(self, insecure: Collection[str] = ()) -> None:
+    def __init__(self, insecure: Collection[str]) -> None:
         self._insecure = insecure
-        self._idle: dict[tuple[str, str], list[HTTPConnection]] = {}
-        self._busy: dict[HTTPConnection, socket.socket | None] = {}
-        self._contexts: dict[bool, ssl.SSLContext] = {}  # which are slow to make
+        self._pools: dict[tuple[str, bool], urllib3.PoolManager] = {}
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._lock = threading.Lock()
         self.ended = threading.Event()
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Part | None) -> Answer:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Answer:
         """One request, once; raises :class:`Unreachable`, and RegistryError for a certificate not trusted."""
+        if self.ended.is_set():
+            raise Unreachable("the transfer was given up", url)
         if body is not None:
-            length = body.count if isinstance(body, Part) else len(body)
-            headers = {**headers, "Content-Length": str(length)}
-        while True:
-            connection, reused = self._connection(url)
-            start = time.perf_counter()
-            try:
-                if not reused:
-                    connection.connect()
-                    connection.sock.settimeout(_SILENCE)
-                with self._lock:  # the connection may forget its socket before the answer is read
-                    self._busy[connection] = connection.sock
-                response = _exchange(connection, method, url, headers, body)
-            except BaseException as error:
-                self.release(connection, None, url)
-                if reused and isinstance(error, _GONE) and repeatable(method, body):  # closed while idle
-                    continue
-                if isinstance(error, OSError | HTTPException):
-                    raise self.failed(error, url) from None
-                raise
-            shown = {name: _hidden(name, value) for name, value in headers.items()}
-            seconds = time.perf_counter() - start
-            exchange = Exchange(
-                method, url, shown, response.status, response.reason, response.headers, seconds=seconds
-            )
-            return Answer(self, connection, response, exchange)
-
-    def _connection(self, url: str) -> tuple[HTTPConnection, bool]:
-        """A connection that nobody uses, and whether it has been used before."""
-        parts = urlsplit(url)
-        with self._lock:
-            if self.ended.is_set():
-                raise Unreachable("the transfer was given up", url)
-            if idle := self._idle.get((parts.scheme, parts.netloc)):
-                connection, reused = idle.pop(), True
-            elif parts.scheme == "https":
-                context = self._context(checked=parts.netloc not in self._insecure)
-                connection = HTTPSConnection(parts.netloc, timeout=_CONNECTING, context=context)
-                reused = False
-            else:
-                connection, reused = HTTPConnection(parts.netloc, timeout=_CONNECTING), False
-            self._busy[connection] = None
-        return connection, reused
-
-    def _context(self, checked: bool) -> ssl.SSLContext:
-        if checked not in self._contexts:
-            context = self._contexts[checked] = ssl.create_default_context()
-            if not checked:
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return self._contexts[checked]
-
-    def release(self, connection: HTTPConnection, response: HTTPResponse | None, url: str) -> None:
-        """Keep a connection for the next request if its answer was read to the end, and close it if not."""
-        parts = urlsplit(url)
-        with self._lock:
-            del self._busy[connection]
-            done = response is not None and response.isclosed() and not response.will_close
-            if done and not self.ended.is_set():
-                self._idle.setdefault((parts.scheme, parts.netloc), []).append(connection)
-                return
-        connection.close()
-        if response is not None:
-            response.close()
+            headers = {**headers, "Content-Length": str(len(body))}
+        start = time.perf_counter()
+        try:
+            response = self._pool(url).urlopen(
+                method, url, body=body, headers=headers, timeout=_PATIENCE,
+                redirect=False, retries=False, preload_content=False,
+            )  # fmt: skip
+        except HTTPError as error:
+            raise broken(error, url) from None
+        exchange = Exchange(method, url, headers, response.status, response.reason or "", Message())
+        exchange.seconds = time.perf_counter() - start
+        for name, value in response.headers.items():
+            exchange.headers[name] = value
+        return Answer(response, exchange)
 
     def close(self) -> None:
         """Close every connection; a thread that waits at one gets :class:`Unreachable`."""
         with self._lock:
             self.ended.set()
-            for busy in self._busy.values():
-                if busy is not None:
-                    with suppress(OSError):  # it may not be connected any more
-                        socket.socket.shutdown(busy, socket.SHUT_RDWR)  # TLS would want to say goodbye
-            idle = [one for some in self._idle.values() for one in some]
-            self._idle.clear()
-        for connection in idle:
-            connection.close()
+            for one in self._sockets:
+                with suppress(OSError):  # it may not be connected any more
+                    socket.socket.shutdown(one, socket.SHUT_RDWR)  # TLS would want to say goodbye
+            for pool in self._pools.values():
+                pool.clear()
 
-    def failed(self, error: Exception, url: str) -> RegistryError:
-        """What a connection's failure means, in words."""
-        host = urlsplit(url).netloc
-        if isinstance(error, RegistryError):
-            return error
-        if isinstance(error, ssl.SSLCertVerificationError):
-            remedy = "Point SSL_CERT_FILE at the certificate of who signed it, or name the host as insecure."
-            return RegistryError(
-                f"the certificate of {host} is not trusted: {error.verify_message}", url, remedy
-            )
-        if isinstance(error, TimeoutError):
-            return Unreachable(f"{host} was silent for too long (ETIMEDOUT)", url, "Try again.")
-        if isinstance(error, ConnectionRefusedError):
-            return Unreachable(f"nobody listens at {host} (ECONNREFUSED)", url, "Is the registry running?")
-        if isinstance(error, socket.gaierror):
-            remedy = "Check its name, and the network; without one, `kit registry` serves the base images."
-            return Unreachable(f"the host {host} is not known", url, remedy)
-        if isinstance(error, HTTPException | ConnectionError | ssl.SSLError):
-            return Cut(f"the connection to {host} ended without an answer ({type(error).__name__})", url)
-        name = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
-        return Unreachable(f"no connection to {host}: {name} ({plain(error)})", url)
+    def _connected(self, one: socket.socket) -> None:
+        with self._lock:
+            if self.ended.is_set():
+                raise Unreachable("the transfer was given up")
+            self._sockets.add(one)
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        key = proxy_for(url), urlsplit(url).netloc in self._insecure
+        with self._lock:
+            if key not in self._pools:
+                self._pools[key] = self._new_pool(*key)
+            return self._pools[key]
+
+    def _new_pool(self, proxy: str, insecure: bool) -> urllib3.PoolManager:
+        context = ssl.create_default_context()
+        if insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        how: dict[str, Any] = {"maxsize": _KEPT, "ssl_context": context}
+        if proxy:
+            login = urllib3.util.parse_url(proxy).auth
+            headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
+            pool: urllib3.PoolManager = urllib3.ProxyManager(proxy, proxy_headers=headers, **how)
+        else:
+            pool = urllib3.PoolManager(**how)
+        pool.pool_classes_by_scheme = {
+            scheme: _watched(kind, self._connected) for scheme, kind in pool.pool_classes_by_scheme.items()
+        }
+        return pool
 
 
-def _exchange(
-    connection: HTTPConnection, method: str, url: str, headers: Mapping[str, str], body: bytes | Part | None
-) -> HTTPResponse:
-    parts = urlsplit(url)
-    connection.putrequest(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
-    for name, value in headers.items():
-        connection.putheader(name, value)
+def _watched(pool: Any, connected: Callable[[socket.socket], None]) -> Any:
+    """Pools that tell of their connections: urllib3 itself can't end one that waits for an answer."""
+    connection = pool.ConnectionCls
+
+    def connect(self: Any) -> None:
+        connection.connect(self)
+        connected(self.sock)
+
+    watched = type("Watched", (connection,), {"connect": connect})
+    return type("Pool", (pool,), {"ConnectionCls": watched})
+
+
+def loopback(host: str) -> bool:
+    """Whether a host, with or without a port, is this machine itself."""
+    name = urlsplit(f"//{host}").hostname or ""
     try:
-        connection.endheaders(body if isinstance(body, bytes) else None)
-        if isinstance(body, Part):
-            body.send(connection.sock)
-    except (BrokenPipeError, ConnectionResetError):  # it may have said why before it hung up
-        response = connection.getresponse()
-        response.will_close = True
-        return response
-    return connection.getresponse()
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
-def _hidden(name: str, value: str) -> str:
-    return f"{value.partition(' ')[0]} …" if name.lower() == "authorization" else value
+def proxy_for(url: str) -> str:
+    """What $HTTP_PROXY, $HTTPS_PROXY and $NO_PROXY say; as in Go, never one for this machine itself."""
+    parts = urlsplit(url)
+    if loopback(parts.netloc) or proxy_bypass(parts.netloc):
+        return ""
+    proxy = getproxies().get(parts.scheme, "")
+    return proxy if "://" in proxy or not proxy else f"http://{proxy}"

@@ -306,7 +306,7 @@ def test_a_token_is_fetched_once_for_each_purpose() -> None:
         assert asked == {"a": ["b"], "service": ["the registry"], "scope": ["repository:x/y:pull"]}
         assert tokens.asked[0].headers["Authorization"] == ME.basic()
         assert [one.status for one in client.exchanges][1:4] == [401, 200, 200]  # refused, token, answered
-        assert all(ME.secret not in str(one) and "abc.def" not in str(one.sent) for one in client.exchanges)
+        assert all(ME.secret not in str(one) and "abc.def" not in str(one) for one in client.exchanges)
 
 
 def test_an_identity_token_buys_a_token_too() -> None:
@@ -330,10 +330,10 @@ def test_no_good_token_is_an_error(answer: Say, match: str) -> None:
             client.get("/v2/x/y/manifests/1")
 
 
-@pytest.mark.parametrize("realm", ["file:///etc/passwd", "http://192.0.2.1/token", "", "/token"])
+@pytest.mark.parametrize("realm", ["file:///etc/passwd", "http://192.0.2.1/token", "", "http://[::1/token"])
 def test_credentials_go_to_no_unsafe_realm(realm: str) -> None:
     with sequence(bearer(realm)) as server, Client(server.address, credentials=ME) as client:
-        with pytest.raises(RegistryError, match=r"sends us for a token to .*nothing was sent"):
+        with pytest.raises(RegistryError, match="where the kit does not go"):
             client.get("/v2/x")
 
 

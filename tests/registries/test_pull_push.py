@@ -429,7 +429,7 @@ HOSTILE = {
     ),
     "schema 1": (
         manifests(lambda s: Say(200, b"{}", {"Content-Type": SCHEMA_1})),
-        BadManifest, "schema 1",
+        BadManifest, "no image manifest but",
     ),
 }  # fmt: skip
 

@@ -15,17 +15,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+from aiohttp import web
+
 from kit.images import documents
-from kit.images.descriptor import INDEXES, MANIFESTS, algorithm_of, digest_of
+from kit.images.compression import CHUNK
+from kit.images.descriptor import INDEXES, MANIFESTS, Descriptor, algorithm_of, digest_of
 from kit.images.errors import ImageError
 from kit.linux.errors import KernelError
-from kit.registries.client import TRIES, Client
+from kit.registries.client import Client
 from kit.registries.exchange import Exchange
-from kit.registries.refusals import RegistryError, Unreachable
-from kit.registries.server import uploads
+from kit.registries.progress import State
+from kit.registries.refusals import Unreachable
+from kit.registries.server import upload
 from kit.registries.server.errors import ErrorAnswer
+from kit.registries.server.log import FETCHED
 from kit.registries.server.repositories import Repository, is_tag
-from kit.registries.transport import CHUNK
+from kit.registries.transfer import download
 
 _AT_ONCE = 4  # blobs on their way
 _AWAY = 15.0  # seconds until a registry that could not be reached is asked again
@@ -45,7 +50,7 @@ class Mirror:
         self.client = _Nobody(parts.netloc, insecure=[parts.netloc] if parts.scheme == "http" else ())
         self._pool = ThreadPoolExecutor(_AT_ONCE, "mirror")
         self._coming: dict[tuple[str, str], Download] = {}
-        self._away, self._away_until = ErrorAnswer("UNKNOWN", ""), 0.0
+        self._away, self._away_until = ErrorAnswer(502, "UNKNOWN", ""), 0.0
 
     def ask(self, method: str, path: str) -> Exchange:
         """One request to the other registry; what it says no to is said no to in its place."""
@@ -53,27 +58,27 @@ class Mirror:
             raise self._away
         try:
             exchange = self.client.request(method, path, _ACCEPT)
-        except RegistryError as error:
+        except Unreachable as error:
             self._away, self._away_until = _behind(error), time.monotonic() + _AWAY
             raise self._away from None
+        except ImageError as error:
+            raise _behind(error) from None
         if exchange.status in (401, 403):
-            raise ErrorAnswer("DENIED", f"{self.url} shows nobody, or not us, {path}")
+            raise ErrorAnswer(403, "DENIED", f"{self.url} shows nobody, or not us, {path}")
         if exchange.status == 404:
             kind = next((one for one in ("manifest", "blob") if f"/{one}s/" in path), "name")
-            raise ErrorAnswer(f"{kind.upper()}_UNKNOWN", f"{self.url} has no {path}")
+            raise ErrorAnswer(404, f"{kind.upper()}_UNKNOWN", f"{self.url} has no {path}")
         if exchange.status != 200:
-            raise ErrorAnswer("UNKNOWN", f"{self.url} answers {exchange.status} to {path}", status=502)
+            raise ErrorAnswer(502, "UNKNOWN", f"{self.url} answers {exchange.status} to {path}")
         return exchange
 
     def manifest(self, repository: Repository, reference: str) -> int:
         """Have what the reference stands for now; the bytes that had to be fetched. Raises ErrorAnswer."""
-        path = f"/v2/{repository.name}/manifests/{reference}"
-        try:
-            there = repository.find(reference)
-        except ErrorAnswer:
-            there = None
-        if there and ":" in reference:
+        there = repository.references().get(reference)
+        tags = [reference] if is_tag(reference) else []
+        if not tags and (there or ":" not in reference):  # a digest does not move
             return 0
+        path = f"/v2/{repository.name}/manifests/{reference}"
         try:
             if there and self.ask("HEAD", path).headers.get("Docker-Content-Digest") == there.digest:
                 return 0
@@ -82,20 +87,16 @@ class Mirror:
             if there and error.status == 502:
                 return 0
             raise
-        self._keep(repository, reference, exchange)
-        return len(exchange.body)
-
-    def _keep(self, repository: Repository, reference: str, exchange: Exchange) -> None:
-        media_type = exchange.headers.get_content_type()
-        algorithm = algorithm_of(reference) if ":" in reference else "sha256"
-        wrong = ":" in reference and digest_of(exchange.body, algorithm) != reference
-        if wrong or not exchange.whole or media_type not in INDEXES | MANIFESTS:
+        digest = digest_of(exchange.body) if tags else reference
+        algorithm, media_type = algorithm_of(digest), exchange.headers.get_content_type()
+        right = exchange.whole and digest_of(exchange.body, algorithm) == digest
+        if not right or media_type not in INDEXES | MANIFESTS:
             what = f"{self.url} sends what is not the manifest {reference}, but {media_type}"
-            raise ErrorAnswer("UNKNOWN", what, status=502)
+            raise ErrorAnswer(502, "UNKNOWN", what)
         documents.parse(exchange.body, exchange.url)
         with repository.store.writing():
-            kept = repository.store.put(exchange.body, media_type, algorithm)
-            repository.put(kept, [reference] if is_tag(reference) else [])
+            repository.put(repository.store.put(exchange.body, media_type, algorithm), tags)
+        return len(exchange.body)
 
     def blob(self, repository: Repository, digest: str) -> int:
         """Whether the other registry has the blob in this repository, and its bytes; else ErrorAnswer.
@@ -105,25 +106,47 @@ class Mirror:
         exchange = self.ask("HEAD", f"/v2/{repository.name}/blobs/{digest}")
         length = exchange.headers.get("Content-Length", "")
         if not _LENGTH.fullmatch(length):
-            raise ErrorAnswer("UNKNOWN", f"{self.url} does not say how long {digest} is", status=502)
-        with repository.store.writing():
-            if repository.store.has(digest):
-                repository.link(digest)
+            raise ErrorAnswer(502, "UNKNOWN", f"{self.url} does not say how long {digest} is")
+        repository.mount(digest, None)
         return int(length)
 
-    def download(self, repository: Repository, digest: str, size: int) -> Download:
-        """The blob on its way: begun now, or by somebody else who wanted it. Call it in the event loop."""
+    async def hand_on(
+        self, request: web.Request, repository: Repository, digest: str, size: int, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """The answer to a request for a blob that is not here: its bytes at the pace at which they come."""
+        if request.method == "HEAD":
+            return web.Response(headers={**headers, "Content-Length": str(size)})
         key = repository.name, digest
         if key not in self._coming:
-            self._coming[key] = Download(self.client, repository, digest, size)
-            running = asyncio.get_running_loop().run_in_executor(self._pool, self._coming[key].run)
-            running.add_done_callback(lambda _: self._coming.pop(key))
-        return self._coming[key]
+            request[FETCHED] = size  # the others who want it now get it for nothing
+            self._coming[key] = Download(self.client, self._pool, repository, digest, size)
+            self._coming[key].running.add_done_callback(lambda _: self._coming.pop(key))
+        coming = self._coming[key]
+        if "Range" in request.headers:
+            await coming.more(size - 1)
+            return web.FileResponse(repository.store.path(digest), headers=headers)
+        await coming.more(min(0, size - 1))
+        response = web.StreamResponse(headers={**headers, "Content-Length": str(size)})
+        await response.prepare(request)
+        sent = 0
+        try:
+            while sent < size:
+                ready = await coming.more(sent)
+                data = await asyncio.to_thread(coming.read, sent, min(CHUNK, ready - sent))
+                await response.write(data)
+                sent += len(data)
+        except (ErrorAnswer, KernelError):  # too late for another answer: this one is cut short
+            if request.transport:
+                request.transport.abort()
+        return response
 
     def close(self) -> None:
         """End what is on its way."""
         self.client.close()
         self._pool.shutdown()
+
+
+MIRROR: web.AppKey[Mirror | None] = web.AppKey("mirror")
 
 
 class _Nobody(Client):
@@ -135,78 +158,52 @@ class _Nobody(Client):
 
 
 def _behind(error: Exception) -> ErrorAnswer:
-    return ErrorAnswer("UNKNOWN", f"the registry that this one mirrors: {error}", status=502)
+    return ErrorAnswer(502, "UNKNOWN", f"the registry that this one mirrors: {error}")
 
 
 class Download:
-    """A blob of ``size`` bytes that one thread writes, while any number of clients read it."""
+    """A blob of ``whole`` bytes that a thread writes, while any number of clients read it."""
 
-    def __init__(self, client: Client, repository: Repository, digest: str, size: int) -> None:
-        self.repository, self.digest, self.size = repository, digest, size
-        self._client = client
-        self._upload = uploads.begin(repository)
+    def __init__(
+        self, client: Client, pool: ThreadPoolExecutor, repository: Repository, digest: str, whole: int
+    ) -> None:
+        self.client, self.repository, self.digest, self.whole = client, repository, digest, whole
+        self._upload = upload.begin(repository)
         self._file = self._upload.path.open("rb")  # which stays the same when it becomes a blob
-        self._error: Exception = ErrorAnswer("UNKNOWN", "the blob could not be fetched")
-        self._done = self._ended = False
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self._loop, self._grown = asyncio.get_running_loop(), asyncio.Event()
+        self.running = self._loop.run_in_executor(pool, self._fetch)
+        self.running.add_done_callback(self._end)
 
-    @property
-    def ready(self) -> int:
-        """How many bytes may be handed on: the last one only when all of them have the digest."""
-        return self.size if self._done else min(self._upload.size, self.size - 1)
+    def _end(self, running: asyncio.Future[None]) -> None:
+        running.exception()  # which nobody may wait for any more
+        self._grown.set()
 
     async def more(self, than: int) -> int:
-        """Wait until more bytes are ready, and say how many; raises what went wrong."""
-        while self.ready <= than and not self._ended:
-            await self._changed.wait()
-        if self._ended and not self._done:
-            raise self._error
-        return self.ready
+        """Wait until more than so many bytes may be handed on, and say how many; raises what went wrong.
+
+        The last one may only when all of them have the digest.
+        """
+        while not self.running.done():
+            if (ready := min(self._upload.size, self.whole - 1)) > than:
+                return ready
+            self._grown.clear()
+            await self._grown.wait()
+        self.running.result()
+        return self.whole
 
     def read(self, offset: int, count: int) -> bytes:
         """``count`` bytes that are ready; see pread(2)."""
         return os.pread(self._file.fileno(), count, offset)
 
-    def run(self) -> None:
-        """Fetch it, going on where it was cut."""
-        failures = 0
+    def _fetch(self) -> None:
         try:
-            while self._upload.size < self.size:
-                before = self._upload.size
-                try:
-                    self._rest()
-                except Unreachable:
-                    failures = 1 if self._upload.size > before else failures + 1
-                    if failures == TRIES:
-                        raise
-                    self._client.pause(failures)
+            blob = Descriptor("application/octet-stream", self.digest, self.whole)
+            download(self.client, self.repository.name, blob, self._upload, self._tell)
             self._upload.commit(self.digest)
-            self._done = True
-        except KernelError as error:
-            self._error = error
         except (ErrorAnswer, ImageError) as error:
-            self._error = _behind(error)
+            raise _behind(error) from None
         finally:
-            self._upload.cancel()  # which is nothing any more where it became a blob
-            self._ended = True
-            self._loop.call_soon_threadsafe(self._tell)
+            self._upload.cancel()
 
-    def _rest(self) -> None:
-        begin = self._upload.size
-        path = f"/v2/{self.repository.name}/blobs/{self.digest}"
-        buffer = memoryview(bytearray(CHUNK))
-        with self._client.open("GET", path, {"Range": f"bytes={begin}-"} if begin else {}) as answer:
-            if answer.status == 200 and begin:  # it knows no ranges
-                self._upload.truncate(0)
-            elif answer.status not in (200, 206):
-                raise RegistryError(f"the status {answer.status}", answer.exchange.url)
-            while count := answer.readinto(buffer):
-                if self._upload.size + count > self.size:
-                    raise RegistryError(f"more than {self.size:,} bytes", answer.exchange.url)
-                self._upload.write(buffer[:count])
-                self._loop.call_soon_threadsafe(self._tell)
-
-    def _tell(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+    def _tell(self, state: State) -> None:
+        self._loop.call_soon_threadsafe(self._grown.set)
