@@ -1,50 +1,25 @@
-"""How the server says no, with the codes and the form of the OCI distribution-spec, "Error Codes"."""
+"""How the server says no: the OCI distribution-spec, "Error Codes"."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from aiohttp import web
 
-#: Each code of the specification, and the HTTP status that goes with it unless another is said.
-STATUS = {
-    "BLOB_UNKNOWN": 404,
-    "BLOB_UPLOAD_INVALID": 400,
-    "BLOB_UPLOAD_UNKNOWN": 404,
-    "DIGEST_INVALID": 400,
-    "MANIFEST_BLOB_UNKNOWN": 404,
-    "MANIFEST_INVALID": 400,
-    "MANIFEST_UNKNOWN": 404,
-    "NAME_INVALID": 400,
-    "NAME_UNKNOWN": 404,
-    "SIZE_INVALID": 400,
-    "UNAUTHORIZED": 401,
-    "DENIED": 403,
-    "UNSUPPORTED": 405,
-    "TOOMANYREQUESTS": 429,
-    "UNKNOWN": 500,  # this one is Docker's: what is not the client's fault has no code in the specification
-}
+Headers = dict[str, str]
 
 
 class ErrorAnswer(Exception):
-    """An answer that says no: ``code`` as the specification names it, ``what`` is wrong, in a sentence.
+    """An answer that says no: HTTP's ``status``, the specification's ``code``, and ``what`` is wrong.
 
-    ``status`` is HTTP's, ``detail`` goes into the answer's body as it is, ``headers`` to the others.
+    ``detail`` goes into the body as it is, ``headers`` to the others.
     """
 
     def __init__(
-        self,
-        code: str,
-        what: str,
-        *,
-        status: int = 0,
-        detail: object = None,
-        headers: Mapping[str, str] | None = None,
+        self, status: int, code: str, what: str, detail: object = None, headers: Headers | None = None
     ) -> None:
         super().__init__(f"{code}: {what}")
-        self.code, self.what, self.detail = code, what, detail
-        self.status = status or STATUS[code]
-        self.headers = dict(headers or {})
+        self.status, self.headers = status, headers
+        self.error = {"code": code, "message": what, **({"detail": detail} if detail else {})}
 
-    def body(self) -> dict[str, object]:
-        """The JSON object that the specification asks for."""
-        error = {"code": self.code, "message": self.what, "detail": self.detail}
-        return {"errors": [{key: value for key, value in error.items() if value is not None}]}
+    def response(self) -> web.Response:
+        """As the specification has it."""
+        return web.json_response({"errors": [self.error]}, status=self.status, headers=self.headers)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from aiohttp import web
+
 from kit import show
 
+FETCHED = web.RequestKey("fetched", int)  # bytes that a mirror got to answer this request
+
 #: The headers that say something of the exchange; credentials are not among them.
-_TELLING = (
-    "Accept", "Content-Range", "Content-Type", "Docker-Content-Digest", "Link", "Location",
-    "OCI-Filters-Applied", "OCI-Subject", "Range", "WWW-Authenticate",
-)  # fmt: skip
+_TELLING = {
+    "accept", "content-range", "content-type", "docker-content-digest", "link", "location",
+    "oci-filters-applied", "oci-subject", "range", "www-authenticate",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,4 @@ class Access:
 
 def telling(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Those of the headers that are worth a look."""
-    known = {name.lower() for name in _TELLING}
-    return {name: value for name, value in headers if name.lower() in known}
-
-
-def table(log: Iterable[Access], title: str = "What the registry was asked") -> show.Table:
-    """The requests as a table, in their order."""
-    rows = [(one.method, one.path, one.status, show.size(one.received), show.size(one.sent)) for one in log]
-    return show.Table(title, ("method", "path", "status", "in", "out"), rows)
+    return {name: value for name, value in headers if name.lower() in _TELLING}

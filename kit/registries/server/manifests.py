@@ -1,19 +1,89 @@
-"""What a registry asks of a manifest, and whom a manifest refers to. See the OCI distribution-spec, "Pushing
-Manifests" and "Listing Referrers"; the OCI image-spec, manifest.md and image-index.md.
+"""Manifests taken, given and forgotten: end-3, end-7, end-9 and end-12 of the OCI distribution-spec.
+
+What a registry asks of a manifest is in "Pushing Manifests", and in the OCI image-spec, manifest.md and
+image-index.md.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from collections.abc import Sequence
 from typing import Any
 
+from aiohttp import web
+
 from kit.images import documents
-from kit.images.descriptor import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, Descriptor
+from kit.images.descriptor import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, Descriptor, digest_of
 from kit.images.documents import Document
 from kit.images.errors import BadManifest
 from kit.images.store import Store
+from kit.registries.server.blobs import pieces
 from kit.registries.server.errors import ErrorAnswer
-from kit.registries.server.repositories import Repository
+from kit.registries.server.log import FETCHED
+from kit.registries.server.mirror import MIRROR
+from kit.registries.server.repositories import Repository, checked_digest, is_tag, repository_of
+
+
+async def get(request: web.Request) -> web.StreamResponse:
+    """end-3: a manifest, byte for byte as it was pushed."""
+    repository, reference = repository_of(request), _reference(request)
+    if mirror := request.app[MIRROR]:
+        request[FETCHED] = await asyncio.to_thread(mirror.manifest, repository, reference)
+    found = repository.find(reference)
+    data = await asyncio.to_thread(repository.store.read, found)
+    headers = {"Content-Type": found.media_type, "Docker-Content-Digest": found.digest}
+    return web.Response(body=data, headers={**headers, "ETag": f'"{found.digest}"'})
+
+
+async def put(request: web.Request) -> web.StreamResponse:
+    """end-7: a manifest whose parts are there, by a tag, or by its digest with any number of tags."""
+    repository, reference = repository_of(request), _reference(request)
+    tags = request.query.getall("tag", []) if ":" in reference else [reference]
+    for tag in tags:
+        if not is_tag(tag):
+            form = "it has up to 128 letters, digits, '_', '.', '-', and begins with none of the last two"
+            raise ErrorAnswer(400, "MANIFEST_INVALID", f"{tag[:150]!r} is no tag: {form}")
+    content_type = request.headers.get("Content-Type", "").partition(";")[0].strip()
+    data = bytearray()
+    async for piece in pieces(request):
+        data += piece
+        if len(data) > documents.LIMIT:
+            raise ErrorAnswer(413, "SIZE_INVALID", f"a manifest has at most {documents.LIMIT:,} bytes")
+    headers = await asyncio.to_thread(_keep, repository, reference, tags, bytes(data), content_type)
+    return web.Response(status=201, headers=headers)
+
+
+def _keep(
+    repository: Repository, reference: str, tags: Sequence[str], data: bytes, content_type: str
+) -> dict[str, str]:
+    """Keep a manifest, and say so in headers; raises DIGEST_INVALID, and as :func:`check`."""
+    algorithm = reference.partition(":")[0] if ":" in reference else "sha256"
+    digest = digest_of(data, algorithm)
+    if ":" in reference and digest != reference:
+        what = f"the digest of the {len(data)} bytes that came is {digest}"
+        raise ErrorAnswer(400, "DIGEST_INVALID", what)
+    with repository.store.writing():
+        media_type, subject = check(repository, data, content_type)
+        repository.put(repository.store.put(data, media_type, algorithm), tags)
+    headers = {"Location": f"/v2/{repository.name}/manifests/{digest}", "Docker-Content-Digest": digest}
+    if subject:
+        headers["OCI-Subject"] = subject
+    if ":" in reference and tags:
+        headers["OCI-Tag"] = ", ".join(tags)
+    return headers
+
+
+async def delete(request: web.Request) -> web.StreamResponse:
+    """end-9: a tag, or by digest a manifest with all its tags."""
+    await asyncio.to_thread(repository_of(request).delete, _reference(request))
+    return web.Response(status=202)
+
+
+def _reference(request: web.Request) -> str:
+    """A tag, or what begins like a digest and is one, else DIGEST_INVALID."""
+    reference = request.match_info["reference"]
+    return checked_digest(reference) if ":" in reference else reference
 
 
 def check(repository: Repository, data: bytes, content_type: str) -> tuple[str, str]:
@@ -25,25 +95,21 @@ def check(repository: Repository, data: bytes, content_type: str) -> tuple[str, 
     try:
         manifest = documents.parse(data, "the manifest")
         media_type = _media_type(manifest, content_type)
-        key = "manifests" if media_type in INDEXES else "layers"
-        needed = documents.descriptors(manifest, key, "the manifest")
-        if media_type in MANIFESTS:
+        if media_type in INDEXES:
+            needed = documents.descriptors(manifest, "manifests", "the manifest")
+            missing = [one.digest for one in needed if one.digest not in repository.references()]
+        else:
+            needed = documents.descriptors(manifest, "layers", "the manifest")
             needed.append(documents.descriptor(manifest.get("config"), "config"))
-        subject = (
-            documents.descriptor(manifest["subject"], "subject").digest if manifest.get("subject") else ""
-        )
+            missing = [one.digest for one in needed if not repository.has(one.digest) and not _elsewhere(one)]
+        subject = manifest.get("subject")
+        subject_digest = documents.descriptor(subject, "subject").digest if subject else ""
     except BadManifest as error:
-        raise ErrorAnswer("MANIFEST_INVALID", str(error)) from None
-    there = {one.digest for one in repository.references().values()}
-    missing = [
-        one.digest
-        for one in needed
-        if not (one.digest in there if key == "manifests" else repository.has(one.digest) or _elsewhere(one))
-    ]
+        raise ErrorAnswer(400, "MANIFEST_INVALID", str(error)) from None
     if missing:
         what = f"{repository.name} lacks {len(missing)} that the manifest names: {', '.join(missing[:5])}"
-        raise ErrorAnswer("MANIFEST_BLOB_UNKNOWN", what, detail={"digests": missing})
-    return media_type, subject
+        raise ErrorAnswer(404, "MANIFEST_BLOB_UNKNOWN", what, detail={"digests": missing})
+    return media_type, subject_digest
 
 
 def _media_type(manifest: Document, content_type: str) -> str:
@@ -64,35 +130,24 @@ def _elsewhere(layer: Descriptor) -> bool:
     return ".nondistributable." in layer.media_type or ".foreign." in layer.media_type
 
 
-def referrers(repository: Repository, subject: str, artifact_type: str | None) -> Document:
-    """An index of the manifests whose subject has this digest, of one type where it is given."""
+def referrers(repository: Repository, subject: str) -> list[dict[str, Any]]:
+    """Descriptors of the manifests whose subject has this digest, as end-12 tells of them."""
     manifests = {one.digest: one for one in repository.references().values()}
-    found = [
-        _entry(repository.store, one)
-        for one in manifests.values()
-        if _subject(repository.store, one) == subject
-    ]
-    if artifact_type is not None:
-        found = [one for one in found if one.get("artifactType") == artifact_type]
-    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}
+    found = [_referrer(repository.store, one) for one in manifests.values()]
+    return [entry for points_to, entry in found if points_to == subject]
 
 
 @functools.lru_cache(maxsize=100_000)
-def _subject(store: Store, descriptor: Descriptor) -> str:
-    """The digest of a manifest's subject, or "": read once, since a digest does not move."""
-    subject = store.document(descriptor).get("subject")
-    return documents.descriptor(subject, descriptor.digest).digest if subject else ""
-
-
-def _entry(store: Store, descriptor: Descriptor) -> dict[str, Any]:
-    """How a list of referrers tells of one."""
+def _referrer(store: Store, descriptor: Descriptor) -> tuple[str, dict[str, Any]]:
+    """The digest of a manifest's subject, or "", and its entry: read once, since a digest does not move."""
     manifest = store.document(descriptor)
+    if not manifest.get("subject"):
+        return "", {}
     entry = descriptor.to_json()
-    artifact_type = manifest.get("artifactType")
-    if not artifact_type and descriptor.media_type in MANIFESTS:
-        artifact_type = manifest["config"]["mediaType"]
-    if artifact_type:
-        entry["artifactType"] = artifact_type
-    if manifest.get("annotations"):
-        entry["annotations"] = manifest["annotations"]
-    return entry
+    config = manifest["config"]["mediaType"] if descriptor.media_type in MANIFESTS else None
+    more = {
+        "artifactType": manifest.get("artifactType") or config,
+        "annotations": manifest.get("annotations"),
+    }
+    entry |= {key: value for key, value in more.items() if value}
+    return documents.descriptor(manifest["subject"], descriptor.digest).digest, entry

@@ -3,7 +3,7 @@
     with serve(directory) as registry:
         registry.address, registry.log
 
-See aiohttp.web for the server, and the OCI distribution-spec for what it serves.
+See aiohttp.web for the server.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
 
 from aiohttp import ClientError, web
 
@@ -28,14 +27,14 @@ from kit.images.seed import BASES
 from kit.images.seed import seed as make
 from kit.images.store import Store
 from kit.linux.errors import KernelError
-from kit.registries.server.api import Api
+from kit.registries.server.api import routes
 from kit.registries.server.auth import Htpasswd, refused
-from kit.registries.server.blobs import FETCHED
+from kit.registries.server.blobs import UPLOADS
 from kit.registries.server.collect import HOUR, collect
 from kit.registries.server.errors import ErrorAnswer
-from kit.registries.server.log import Access, telling
-from kit.registries.server.mirror import Mirror
-from kit.registries.server.repositories import Repository, names
+from kit.registries.server.log import FETCHED, Access, telling
+from kit.registries.server.mirror import MIRROR, Mirror
+from kit.registries.server.repositories import STORE, Repository, adopt
 
 _THREADS = 16  # for disks and hashes
 _BUFFER = 256 * 1024  # bytes of a body that may wait for its thread
@@ -45,65 +44,39 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def serve(
-    directory: str | Path,
-    listen: str = "127.0.0.1:0",
-    *,
-    htpasswd: str | Path | None = None,
-    tls: tuple[str | Path, str | Path] | None = None,
-    mirror_of: str | None = None,
-    read_only: bool = False,
-    delete: bool = True,
-    log: Callable[[Access], None] | None = None,
-    seed: bool = False,
-) -> Registry:
-    """Start a registry that keeps its content in ``directory``; close it, or use it in a ``with`` block.
-
-    ``listen`` is a host and a port, 0 for any. With ``htpasswd`` a push needs a name and a password, a pull
-    doesn't. ``tls`` are the files of a certificate and its key. ``mirror_of`` is the URL of a registry whose
-    images are fetched as they are asked for; nothing is pushed then. ``log`` hears of every request. ``seed``
-    puts in the base images of chapter 05. Raises ImageError, KernelError, OSError for a file not readable.
-    """
-    store = Store(directory)
-    if seed:
-        put_base_images(store)
-    mirror = Mirror(mirror_of) if mirror_of else None
-    return Registry(
-        store, listen, mirror, Htpasswd(htpasswd) if htpasswd else None, tls, read_only, delete, log
-    )
-
-
-def put_base_images(store: Store) -> None:
-    """Have the base images under the names that the Hub gives them, such as library/busybox:latest."""
-    wanted = [name for name in BASES if not Repository(store, f"library/{name}").exists()]
-    for name, image in make(store, wanted).items():
-        store.change({f"docker.io/library/{name}:latest": None, f"library/{name}:latest": image.descriptor})
-        Repository(store, f"library/{name}").adopt()
-
-
-class Registry:
+class Registry(AbstractContextManager["Registry"]):
     """A registry at ``address``, such as 127.0.0.1:5000; ``log`` has its latest requests, oldest first."""
 
     def __init__(
         self,
-        store: Store,
-        listen: str,
-        mirror: Mirror | None,
-        users: Htpasswd | None,
-        tls: tuple[str | Path, str | Path] | None,
-        read_only: bool,
-        delete: bool,
-        tell: Callable[[Access], None] | None,
+        directory: str | Path,
+        listen: str = "127.0.0.1:0",
+        *,
+        htpasswd: str | Path | None = None,
+        tls: tuple[str | Path, str | Path] | None = None,
+        mirror_of: str | None = None,
+        read_only: bool = False,
+        delete: bool = True,
+        log: Callable[[Access], None] | None = None,
+        seed: bool = False,
     ) -> None:
-        self.store, self.mirror = store, mirror
+        """Start a registry that keeps its content in ``directory``; close it, or use it in a ``with`` block.
+
+        ``listen`` is a host and a port, 0 for any. With ``htpasswd`` a push needs a name and a password, a
+        pull doesn't. ``tls`` are the files of a certificate and its key. ``mirror_of`` is the URL of a
+        registry whose images are fetched as they are asked for; nothing is pushed then. ``log`` hears of each
+        request. ``seed`` puts in the base images of chapter 05. Raises ImageError, KernelError, and OSError
+        for a file not readable.
+        """
+        self.store = Store(directory)
+        self.mirror = Mirror(mirror_of) if mirror_of else None
         self.log: deque[Access] = deque(maxlen=_KEPT)
-        self._users, self._tell = users, tell
-        self._read_only, self._delete = read_only, delete
+        self._users = Htpasswd(htpasswd) if htpasswd else None
         self._tls = _certificate(*tls) if tls else None
-        for name in names(store):
-            if not (found := Repository(store, name)).directory.exists():
-                with suppress(ImageError):  # one that is damaged must not hide the rest
-                    found.adopt()
+        self._read_only, self._delete, self._tell = read_only, delete, log
+        if seed:
+            put_base_images(self.store)
+        adopt(self.store)
         listener = _listener(listen)
         host, port = listener.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -118,13 +91,17 @@ class Registry:
         """The address with its scheme."""
         return f"{'https' if self._tls else 'http'}://{self.address}"
 
+    def __repr__(self) -> str:
+        return f"Registry({self.url!r})"
+
     def collect(self, younger: float = HOUR) -> Collected:
         """Remove now what no manifest needs, but nothing ``younger`` than so many seconds."""
         return collect(self.store, younger)
 
     async def _start(self, listener: socket.socket) -> web.AppRunner:
         app = web.Application(middlewares=[self._admit])
-        app.add_routes(Api(self.store, self.mirror).routes())
+        app[STORE], app[MIRROR], app[UPLOADS] = self.store, self.mirror, {}
+        app.add_routes(routes())
         app.on_response_prepare.append(self._note)
         runner = web.AppRunner(
             app, access_log=None, read_bufsize=_BUFFER, auto_decompress=False, shutdown_timeout=1.0
@@ -148,34 +125,31 @@ class Registry:
             return await handler(request)
         except ErrorAnswer as error:
             answer = error
-        except web.HTTPMethodNotAllowed as error:
-            answer = ErrorAnswer(
-                "UNSUPPORTED",
-                f"{request.method} is nothing to do here",
-                headers={"Allow": error.headers["Allow"]},
-            )
-        except web.HTTPNotFound:
-            answer = ErrorAnswer("UNSUPPORTED", f"the specification has no {request.path[:300]}", status=404)
+        except web.HTTPException as error:  # no such path, or no such method there
+            what = f"the specification has no {request.method} {request.path[:300]}"
+            headers = {name: value for name, value in error.headers.items() if name == "Allow"}
+            answer = ErrorAnswer(error.status, "UNSUPPORTED", what, headers=headers)
         except (ClientError, ConnectionError) as error:  # nobody hears this one
-            answer = ErrorAnswer("BLOB_UPLOAD_INVALID", f"the body was cut: {error}")
+            answer = ErrorAnswer(400, "BLOB_UPLOAD_INVALID", f"the body was cut: {error}")
         except KernelError as error:
-            answer = ErrorAnswer("UNKNOWN", str(error), status=507 if error.errno in _FULL else 500)
+            answer = ErrorAnswer(507 if error.errno in _FULL else 500, "UNKNOWN", str(error))
         except (ImageError, OSError) as error:
-            answer = ErrorAnswer("UNKNOWN", str(error))
-        return web.json_response(answer.body(), status=answer.status, headers=answer.headers)
+            answer = ErrorAnswer(500, "UNKNOWN", str(error))
+        return answer.response()
 
     async def _check(self, request: web.Request) -> None:
         credentials = request.headers.get("Authorization")
+        reads = request.method in _READS
         if self._users:
             user = await asyncio.to_thread(self._users.check, credentials) if credentials else ""
             # The base path is asked by who wants to know whether its credentials are right.
-            if not user and (request.method not in _READS or request.path.rstrip("/") == "/v2"):
+            if not user and (not reads or request.path.rstrip("/") == "/v2"):
                 raise refused("a push needs a name and a password; a pull needs none")
-        if request.method not in _READS and (self._read_only or self.mirror):
+        if not reads and (self._read_only or self.mirror):
             why = f"this is a mirror of {self.mirror.url}" if self.mirror else "this registry is read-only"
-            raise ErrorAnswer("UNSUPPORTED", f"{why}: nothing can be pushed or deleted")
+            raise ErrorAnswer(405, "UNSUPPORTED", f"{why}: nothing can be pushed or deleted")
         if request.method == "DELETE" and not self._delete and "id" not in request.match_info:
-            raise ErrorAnswer("UNSUPPORTED", "nothing can be deleted from this registry")
+            raise ErrorAnswer(405, "UNSUPPORTED", "nothing can be deleted from this registry")
 
     async def _note(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add to the log, before the client can have seen the answer."""
@@ -207,16 +181,18 @@ class Registry:
         self._thread.join()
         self._loop.close()
 
-    def __enter__(self) -> Registry:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"Registry({self.url!r})"
+
+serve = Registry  # "with serve(directory) as registry"
+
+
+def put_base_images(store: Store) -> None:
+    """Have the base images under the names that the Hub gives them, such as library/busybox:latest."""
+    wanted = [name for name in BASES if not Repository(store, f"library/{name}").exists()]
+    for name, image in make(store, wanted).items():
+        store.change({f"docker.io/library/{name}:latest": None, f"library/{name}:latest": image.descriptor})
 
 
 def _certificate(crt: str | Path, key: str | Path) -> ssl.SSLContext:
@@ -232,14 +208,12 @@ def _certificate(crt: str | Path, key: str | Path) -> ssl.SSLContext:
 def _listener(listen: str) -> socket.socket:
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ImageError(
-            f"{listen!r} is no address to listen at", remedy="One is 127.0.0.1:5000, or [::1]:5000."
-        )
+        what, remedy = f"{listen!r} is no address to listen at", "One is 127.0.0.1:5000, or [::1]:5000."
+        raise ImageError(what, remedy=remedy)
     try:
         found = socket.getaddrinfo(host.strip("[]") or "0.0.0.0", int(port), type=socket.SOCK_STREAM)[0]
         return socket.create_server(found[4][:2], family=found[0], backlog=512)
     except OSError as error:
-        remedy = (
-            "Another program listens there: choose another port." if error.errno == errno.EADDRINUSE else ""
-        )
+        taken = error.errno == errno.EADDRINUSE
+        remedy = "Another program listens there: choose another port." if taken else ""
         raise KernelError(f"listen at {listen}", error.errno or 0, remedy) from None

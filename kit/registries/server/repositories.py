@@ -2,7 +2,7 @@
 
 The bytes lie in the store of chapter 05, each once, whoever else has them. A repository adds:
 
-    index.json                                its tags as <name>:<tag>; without a tag <name>@<digest>
+    index.json                                its manifests as <name>@<digest>, its tags as <name>:<tag>
     repositories/<name>/_blobs/sha256/<hex>   an empty file for each blob that this repository may serve
     repositories/<name>/_uploads/<uuid>       the bytes so far of a blob that is being pushed
 
@@ -14,24 +14,25 @@ from __future__ import annotations
 import functools
 import os
 import re
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from aiohttp import web
+
 from kit.images.blob import as_kernel_error
 from kit.images.descriptor import Descriptor, check_digest
-from kit.images.errors import BadDescriptor
+from kit.images.errors import BadDescriptor, ImageError
 from kit.images.gc import reachable
 from kit.images.store import Store
 from kit.registries.server.errors import ErrorAnswer
 
+STORE = web.AppKey("store", Store)
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _ENTRY = re.compile(rf"({_NAME.pattern})(?::({_TAG.pattern})|@(.*))")
 _LONGEST = 255  # characters of a name; many clients count the host in
-_changing = threading.Lock()  # the names of one repository are looked at and changed by one thread at a time
 
 
 def checked_digest(text: str) -> str:
@@ -39,7 +40,7 @@ def checked_digest(text: str) -> str:
     try:
         return check_digest(text)
     except BadDescriptor as error:
-        raise ErrorAnswer("DIGEST_INVALID", str(error)) from None
+        raise ErrorAnswer(400, "DIGEST_INVALID", str(error)) from None
 
 
 def is_tag(text: str) -> bool:
@@ -47,14 +48,19 @@ def is_tag(text: str) -> bool:
     return bool(_TAG.fullmatch(text))
 
 
+def repository_of(request: web.Request) -> Repository:
+    """The one that a request names; raises as :class:`Repository`."""
+    return Repository(request.app[STORE], request.match_info["name"])
+
+
 def names(store: Store) -> dict[str, dict[str, Descriptor]]:
-    """Each repository's tags and digests, with the manifests that they stand for."""
+    """Each repository's digests and tags, with the manifests that they stand for."""
     there = (store.directory / "index.json").stat()
-    return _names(store, there.st_ino, there.st_mtime_ns)
+    return _names(store, there.st_ino, there.st_mtime_ns, there.st_size)
 
 
 @functools.lru_cache(maxsize=8)
-def _names(store: Store, inode: int, time: int) -> dict[str, dict[str, Descriptor]]:
+def _names(store: Store, inode: int, time: int, size: int) -> dict[str, dict[str, Descriptor]]:
     """Read once for every version of index.json, which is always a new file."""
     found: dict[str, dict[str, Descriptor]] = {}
     for name, descriptor in store.tags().items():
@@ -63,14 +69,24 @@ def _names(store: Store, inode: int, time: int) -> dict[str, dict[str, Descripto
     return found
 
 
+def adopt(store: Store) -> None:
+    """Serve also those images that came into the store by another way than a push."""
+    for name, references in names(store).items():
+        if strangers := [one for one in references.values() if one.digest not in references]:
+            with suppress(ImageError, ErrorAnswer):  # one that is damaged must not hide the rest
+                repository = Repository(store, name)
+                repository.link(*reachable(store, strangers))
+                for manifest in strangers:
+                    repository.put(manifest)
+
+
 class Repository:
     """The repository ``name`` of a registry that keeps its content in ``store``; NAME_INVALID for no name."""
 
     def __init__(self, store: Store, name: str) -> None:
         if len(name) > _LONGEST or not _NAME.fullmatch(name):
             form = "lower case letters and digits, '.', '_', '__' or '-' between them, '/' between parts"
-            what = f"a repository's name has up to {_LONGEST} characters: {form}"
-            raise ErrorAnswer("NAME_INVALID", what, detail=name[:300])
+            raise ErrorAnswer(400, "NAME_INVALID", f"a name has up to {_LONGEST} characters: {form}")
         self.store, self.name = store, name
         self.directory = store.directory / "repositories" / name
 
@@ -89,12 +105,12 @@ class Repository:
 
     def link(self, *digests: str) -> None:
         """Let blobs of the store belong to this repository too; a collector leaves them for an hour."""
-        places = {self._link(one) for one in digests}
+        links = [self._link(one) for one in digests]
         with as_kernel_error("note the blobs of", self.directory):
-            for place in places:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.touch()
-            for directory in {place.parent for place in places}:
+            for link in links:
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.touch()
+            for directory in {link.parent for link in links}:
                 _sync(directory)
 
     def touch(self, digest: str) -> None:
@@ -117,60 +133,31 @@ class Repository:
     # Manifests
 
     def references(self) -> dict[str, Descriptor]:
-        """The tags, and the digests of the manifests that have none, with what they stand for."""
+        """The digests and tags of this repository, with the manifests that they stand for."""
         return names(self.store).get(self.name, {})
 
     def find(self, reference: str) -> Descriptor:
-        """The manifest of a tag or digest; MANIFEST_UNKNOWN, and DIGEST_INVALID for what begins like one."""
-        references = self.references()
-        if ":" not in reference:
-            found = references.get(reference)
-        else:
-            by_digest = {one.digest: one for one in references.values()}
-            found = by_digest.get(checked_digest(reference))
-        if found is None:
-            what = f"the repository {self.name} has no manifest {reference[:150]}"
-            raise ErrorAnswer(
-                "MANIFEST_UNKNOWN", what, detail={"name": self.name, "reference": reference[:150]}
-            )
-        return found
+        """The manifest of a tag or digest, else MANIFEST_UNKNOWN."""
+        if found := self.references().get(reference):
+            return found
+        what = f"the repository {self.name} has no manifest {reference[:150]}"
+        raise ErrorAnswer(404, "MANIFEST_UNKNOWN", what)
 
-    def put(self, manifest: Descriptor, tags: Sequence[str]) -> None:
-        """Name a manifest of the store by these tags, or by its digest alone, as what a tag left stays."""
-        with _changing:
-            before = self.references()
-            left = {one.digest: one for tag in tags if (one := before.get(tag))}
-            self._become({**before, **left, **dict.fromkeys(tags, manifest), manifest.digest: manifest})
+    def put(self, manifest: Descriptor, tags: Iterable[str] = ()) -> None:
+        """Have a manifest of the store here, and let the tags stand for it, whatever they stood for."""
+        self._change(dict.fromkeys((manifest.digest, *tags), manifest))
 
     def delete(self, reference: str) -> None:
         """Take a tag away, or by digest a manifest with all its tags; raises as :meth:`find`."""
-        with _changing:
-            gone = self.find(reference)
-            after = dict(self.references())
-            if ":" in reference:
-                after = {key: one for key, one in after.items() if one.digest != gone.digest}
-            else:
-                del after[reference]
-                after[gone.digest] = gone
-            self._become(after)
+        gone, references = self.find(reference), self.references()
+        with_tags = (one for one, manifest in references.items() if manifest.digest == gone.digest)
+        self._change(dict.fromkeys(with_tags if ":" in reference else [reference]))
 
-    def _become(self, after: dict[str, Descriptor]) -> None:
-        """Change index.json so that these are the names, with a digest only for what has no tag."""
-        before = self.references()
-        tagged = {one.digest for key, one in after.items() if ":" not in key}
-        after = {key: one for key, one in after.items() if key not in tagged}
-        changed: dict[str, Descriptor | None] = dict.fromkeys(map(self._entry, before.keys() - after.keys()))
-        changed |= {self._entry(key): one for key, one in after.items() if before.get(key) != one}
-        if changed:
-            self.store.change(changed)
-            _names.cache_clear()
-
-    def _entry(self, reference: str) -> str:
-        return f"{self.name}{'@' if ':' in reference else ':'}{reference}"
-
-    def adopt(self) -> None:
-        """Link the blobs of images that came into the store by another way than a push."""
-        self.link(*reachable(self.store, self.references().values()))
+    def _change(self, references: Mapping[str, Descriptor | None]) -> None:
+        self.store.change(
+            {f"{self.name}{'@' if ':' in one else ':'}{one}": what for one, what in references.items()}
+        )
+        _names.cache_clear()
 
 
 def _sync(directory: Path) -> None:

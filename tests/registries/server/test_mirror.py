@@ -60,6 +60,8 @@ def test_everything_is_fetched_once(origin: Registry, mirror: Registry) -> None:
 def test_a_class_that_pulls_at_once_fetches_each_layer_once(origin: Registry, mirror: Registry) -> None:
     with ThreadPoolExecutor(30) as students:
         assert set(students.map(lambda _: pull(mirror.address), range(30))) == {LAYER}
+    blobs = [one.fetched for one in mirror.log if "/blobs/" in one.path]
+    assert sum(blobs) == len(LAYER) + len(b"small") + len(b"{}")
     assert asked(origin, "GET", f"/blobs/{DIGEST}") == 1
 
 

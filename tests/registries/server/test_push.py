@@ -218,7 +218,7 @@ def test_a_manifest_by_tag_and_by_digest(registry: Registry) -> None:
     assert set(registry.store.tags()) == {f"a/b@{digest}"}
     by_tag = put(address, "a/b", "1.0", data)
     assert (by_tag.status, by_tag.headers["Docker-Content-Digest"]) == (201, digest)
-    assert set(registry.store.tags()) == {"a/b:1.0"}
+    assert set(registry.store.tags()) == {"a/b:1.0", f"a/b@{digest}"}
     for where in (by_tag.headers["Location"], by_digest.headers["Location"], "/v2/a/b/manifests/1.0"):
         reply = ask(address, "GET", where)
         assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, data, OCI_MANIFEST)
@@ -242,7 +242,7 @@ def test_a_tag_moves_and_a_digest_does_not(registry: Registry) -> None:
     old, new = push(address, "a", "latest", b"old"), push(address, "a", "latest", b"new")
     assert ask(address, "HEAD", "/v2/a/manifests/latest").headers["Docker-Content-Digest"] == new
     assert ask(address, "GET", f"/v2/a/manifests/{old}").body == manifest(b"old")
-    assert set(registry.store.tags()) == {"a:latest", f"a@{old}"}
+    assert set(registry.store.tags()) == {"a:latest", f"a@{old}", f"a@{new}"}
     assert ask(address, "GET", "/v2/a/tags/list").json()["tags"] == ["latest"]
 
 
