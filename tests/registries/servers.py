@@ -89,6 +89,14 @@ def put(address: str, repository: str, reference: str, data: bytes, media_type: 
     return ask(address, "PUT", path, data, {"Content-Type": media_type})
 
 
+def created(address: str, reply: Reply, data: bytes) -> None:
+    """Whether a push got a yes, and the data is where the answer says."""
+    assert reply.status == 201, reply.body
+    assert reply.headers["Location"].endswith(reply.headers["Docker-Content-Digest"])
+    found = ask(address, "GET", reply.headers["Location"])
+    assert (found.status, found.body, found.headers["Content-Length"]) == (200, data, str(len(data)))
+
+
 def push(address: str, repository: str, tag: str, *layers: bytes, **more: Any) -> str:
     """An image of these layers; the digest of its manifest."""
     for data in (*layers, b"{}"):
