@@ -46,9 +46,9 @@ class Exchanges:
         up, down, fetched = (
             sum(getattr(one, name) for one in self.requests) for name in ("up", "down", "fetched")
         )
-        behind = f"; {size(fetched)} fetched from the registry behind it" if fetched else ""
+        behind = f", {size(fetched)} fetched from the one behind it" if fetched else ""
         asked = count(len(self.requests), "request") if self.requests else "no request yet"
-        return f"{asked}; {size(up)} sent, {size(down)} received{behind}"
+        return f"{asked}; {size(up)} to the registry, {size(down)} from it{behind}"
 
     def __str__(self) -> str:
         return "\n".join([f"{self.title}: {self._said()}", *map(str, self.requests)])

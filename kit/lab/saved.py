@@ -28,24 +28,22 @@ def saved(registry: Any, title: str = "what the mirror saves") -> Picture:
     less_said = f"{size(less)} saved ({100 * less / given[-1]:.0f} %)"
     made = figure(8.0, 3.2)
     axes = style(made.subplots(), title)
-    numbers = range(len(given))
+    requests, edge = len(log), 1.03 * len(log)  # some room, so that the last step is seen
+    numbers = [*range(requests + 1), edge]
+    given, fetched = [*given, given[-1]], [*fetched, fetched[-1]]
     axes.fill_between(numbers, fetched, given, step="post", color=GREEN, alpha=0.14, linewidth=0)
     for values, colour, dash in ((given, BLUE, "-"), (fetched, VERMILLION, (0, (5, 2)))):
         axes.plot(numbers, values, color=colour, linestyle=dash, linewidth=2, drawstyle="steps-post")
-    end = len(log)
-    look: dict[str, Any] = {"color": INK, "fontsize": 9.5, "va": "center", "annotation_clip": False}
-    for value, text in ((given[-1], given_said), (fetched[-1], fetched_said)):
-        axes.annotate(text, (end, value), (8, 0), textcoords="offset points", **look)
+    texts = {given[-1]: given_said, fetched[-1]: fetched_said}
     if less > 0.2 * given[-1]:
-        middle = (given[-1] + fetched[-1]) / 2
-        axes.annotate(
-            "", (end, given[-1]), (end, fetched[-1]), arrowprops={"arrowstyle": "<|-|>", "color": GREEN}
-        )
-        axes.annotate(
-            less_said, (end, middle), (8, 0), textcoords="offset points", **look | {"weight": "bold"}
-        )
-    axes.set(xlim=(0, end), ylim=(0, 1.08 * given[-1]))
+        texts[given[-1] - less / 2] = less_said
+        arrow = {"arrowstyle": "<|-|>", "color": GREEN, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (edge, given[-1]), (edge, fetched[-1]), arrowprops=arrow, annotation_clip=False)
+    for value, text in texts.items():
+        axes.annotate(text, (edge, value), (10, 0), textcoords="offset points", color=INK, fontsize=9.5,
+                      weight="bold" if text == less_said else "normal", va="center")  # fmt: skip
+    axes.set(xlim=(0, edge), ylim=(0, 1.08 * given[-1]))
     axes.yaxis.set_major_formatter(lambda value, _: size(round(value)))
     axes.set_xlabel("requests, in their order", fontsize=9)
     words = f"{given_said}, {fetched_said} from the other registry, so {less_said}"
-    return Picture(made, title, f"{title}. In {count(end, 'request')}: {words}.")
+    return Picture(made, title, f"{title}. In {count(requests, 'request')}: {words}.")

@@ -23,41 +23,12 @@ from kit.lab.tree import count
 from kit.registries.progress import Event, Printer
 from kit.show import measured, size
 
-_LOOKS = {"transferred": "done", "there already": "cached", "mounted": "mounted", "trying again": "failed"}
-
-
-class _Row:
-    """One blob, as far as it has got."""
-
-    def __init__(self) -> None:
-        self.event, self.began, self.seconds, self.name = Event("", "waiting", 0, 0), 0.0, 0.0, ""
-
-    def told(self, event: Event) -> None:
-        """Take note of what happened to it."""
-        if event.state != "waiting" and not self.began:
-            self.began = time.monotonic()
-        self.event, self.seconds = event, time.monotonic() - self.began
-
-    def html(self, ended: bool) -> str:
-        """A row of the table; ``ended``, so that nothing more will happen to it."""
-        event, share = self.event, self.event.done / max(1, self.event.total)
-        look, said = _LOOKS.get(event.state, "waiting"), str(event.state)
-        if event.state == "transferred":
-            said = f"✓ {self.seconds:.1f} s"
-        elif event.state not in _LOOKS and ended:
-            look, said = "failed", "✗ stopped"
-        elif event.state == "transferring":
-            look, said = "running", f"{100 * share:.0f} %"
-        bar = f'<span class="kit-time" aria-hidden="true"><i style="width:{100 * share:.0f}%"></i></span>'
-        cells = {
-            "text": f"<code>{escape(event.digest.partition(':')[2][:12])}</code>",
-            "name": self.name,
-            "bar": "" if look in ("cached", "mounted") else bar,
-            "outcome": f'<span class="kit-state">{said}</span>',
-            "size": size(event.total),
-        }
-        inner = " ".join(f'<div role="cell" class="kit-{name}">{html}</div>' for name, html in cells.items())
-        return f'<div role="row" class="kit-{look}">{inner}</div>'
+# How a blob's state looks; see build.css.
+_LOOKS = {
+    "transferring": "running", "transferred": "done", "there already": "cached", "mounted": "mounted",
+    "trying again": "failed",
+}  # fmt: skip
+_ENDS = ("transferred", "there already", "mounted")
 
 
 class TransferView:
@@ -66,18 +37,18 @@ class TransferView:
     def __init__(self, title: str) -> None:
         self.title = title
         self._began, self._took = time.monotonic(), 0.0
-        self._rows: dict[str, _Row] = {}
+        self._blobs: dict[str, Event] = {}  # what was last heard of each digest
+        self._names: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
-        self._rows.setdefault(event.digest, _Row()).told(event)
+        self._blobs[event.digest] = event
 
     def name(self, image: Image) -> None:
         """Say which blob is which part of the image."""
-        names = {layer.digest: f"layer {number}" for number, layer in enumerate(image.layers, 1)}
-        for digest, name in {**names, image.config_descriptor.digest: "configuration"}.items():
-            if digest in self._rows:
-                self._rows[digest].name = name
+        for number, layer in enumerate(image.layers, 1):
+            self._names.setdefault(layer.digest, f"layer {number}")
+        self._names[image.config_descriptor.digest] = "configuration"
 
     def end(self) -> None:
         """The transfer is over, however it went."""
@@ -85,20 +56,37 @@ class TransferView:
 
     def html(self) -> str:
         """The transfer as a table, all of it measured; of ``div``, as JupyterLab styles every ``table``."""
-        rows = list(self._rows.values())  # the transfer goes on in other threads
-        events, ended = [row.event for row in rows], bool(self._took)
-        moved = sum(one.done for one in events if one.state not in ("there already", "mounted"))
-        parts = [f"{size(moved)} of {size(sum(one.total for one in events))}"]
-        for state in ("there already", "mounted"):
-            if number := [one.state for one in events].count(state):
-                parts.append(f"{number} {state}")
+        blobs = list(self._blobs.values())  # the transfer goes on in other threads
+        states = [one.state for one in blobs]
+        moved = sum(one.done for one in blobs if one.state not in ("there already", "mounted"))
+        parts = [f"{size(moved)} of {size(sum(one.total for one in blobs))} transferred"]
+        parts += [f"{states.count(one)} {one}" for one in ("there already", "mounted") if one in states]
         seconds = self._took or time.monotonic() - self._began
-        said = f"{count(len(rows), 'blob')}, {', '.join(parts)}, {'in' if ended else 'for'} {seconds:.1f} s"
+        parts.append(f"{'in' if self._took else 'for'} {seconds:.1f} s")
+        said = f"{count(len(blobs), 'blob')}: {', '.join(parts)}"
         head = f"<header><strong>{escape(self.title)}</strong> <span>{said}</span></header>"
         style = f"<style>{(STATIC / 'build.css').read_text()}</style>"
-        body = "".join(row.html(ended) for row in rows)
+        body = "".join(map(self._row, blobs))
         table = f'<div role="table" aria-label="{escape(self.title)}">{body}</div>'
         return measured(f'{style}<div class="kit-build kit-transfer">{head}{table}</div>')
+
+    def _row(self, blob: Event) -> str:
+        share = 100 * blob.done / max(1, blob.total)
+        look, said = _LOOKS.get(blob.state, "waiting"), str(blob.state)
+        if self._took and blob.state not in _ENDS:
+            look, said = "failed", "✗ stopped"
+        elif blob.state == "transferring":
+            said = f"{share:.0f} %"
+        bar = f'<span class="kit-time" aria-hidden="true"><i style="width:{share:.0f}%"></i></span>'
+        cells = {
+            "text": f"<code>{escape(blob.digest.partition(':')[2][:12])}</code>",
+            "name": self._names.get(blob.digest, ""),
+            "bar": "" if look in ("cached", "mounted") else bar,
+            "outcome": f'<span class="kit-state">{said}</span>',
+            "size": size(blob.total),
+        }
+        inner = " ".join(f'<div role="cell" class="kit-{name}">{html}</div>' for name, html in cells.items())
+        return f'<div role="row" class="kit-{look}">{inner}</div>'
 
 
 def pull(store: Store, name: str, **options: Any) -> Image:

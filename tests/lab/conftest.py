@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 from PIL import Image
+
+from kit.registries.server import Registry, serve
 
 PATIENCE = 20.0  # seconds after which something counts as hanging
 
@@ -21,6 +24,14 @@ def until(true: Callable[[], Any], what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"not within {PATIENCE} seconds: {what}"
         time.sleep(0.02)
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """An empty registry; the credentials of who runs the test are not seen."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker-config"))
+    with serve(tmp_path / "registry") as started:
+        yield started
 
 
 MEASURED = re.compile(r"(?s)<!--m-->.*?<!--/m-->")

@@ -70,6 +70,38 @@ lab.shared({**base, "shop": built.image})
 ---
 store.close()
 """
+REGISTRIES = """\
+from kit import lab
+from kit.images import scratch_store, seed
+from kit.registries import Client
+from kit.registries.server import serve
+store, hub_store, mirror_store = scratch_store(), scratch_store(), scratch_store()
+base = seed(store, ["hello-world", "busybox"])
+hub = serve(hub_store.directory)
+mirror = serve(mirror_store.directory, mirror_of=hub.url)
+---
+name = f"{hub.address}/library/busybox:latest"
+store.tag(name, base["busybox"].descriptor)
+with lab.watching(hub):
+    pushed = lab.push(store, name)
+---
+with Client(hub.address) as client:
+    client.get("/v2/library/busybox/tags/list")
+lab.exchanges(client)
+---
+for _ in range(3):
+    with scratch_store() as student:
+        image = lab.pull(student, "busybox", mirrors=[mirror.address])
+---
+lab.saved(mirror)
+---
+lab.exchanges(mirror, "what the mirror was asked")
+---
+mirror.close()
+hub.close()
+for one in (store, hub_store, mirror_store):
+    one.close()
+"""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -122,5 +154,20 @@ def test_images_and_their_builds(tmp_path, monkeypatch):
         "[picture] one tree out of several",
         "[picture] the size of an image, and of an operating system",
         "[picture] layers that images share",
+    ]
+    compare(notebook, tmp_path)
+
+
+def test_registries_and_their_exchanges(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker-config"))
+    notebook = stored(REGISTRIES, tmp_path, monkeypatch)
+    shown = [output.data for cell in notebook.cells for output in cell.outputs if "data" in output]
+    assert [data["text/plain"] for data in shown] == [
+        "[exchanges] requests and answers",
+        "[push] library/busybox",
+        "[exchanges] requests and answers",
+        *["[pull] library/busybox"] * 3,
+        "[picture] what the mirror saves",
+        "[exchanges] what the mirror was asked",
     ]
     compare(notebook, tmp_path)
