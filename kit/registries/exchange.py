@@ -43,12 +43,6 @@ class Exchange:
         """The body, parsed; raises :class:`BadManifest` where it is no JSON."""
         return documents.parse_any(self.body, self.url)
 
-    def card(self) -> Card:
-        """The exchange to look at; its title, the only part that a run must repeat, has no name in it."""
-        title = f"{self.method} → {self.status} {plain(self.reason)}"
-        text = str(self)
-        return Card(title, f"<pre>{measured(escape(text))}</pre>", text)
-
     def __str__(self) -> str:
         lines = [f"> {self.method} {self.url}", *(f"> {name}: {value}" for name, value in self.sent.items())]
         lines += [f"< {self.status} {self.reason}"]
@@ -67,7 +61,8 @@ class Exchange:
         return (text if self.whole and len(text) <= _SHOWN else f"{text[:_SHOWN]}…").splitlines()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return self.card()._repr_mimebundle_()
+        title = f"{self.method} → {self.status} {plain(self.reason)}"  # no name: any run repeats it
+        return Card(title, f"<pre>{measured(escape(str(self)))}</pre>", str(self))._repr_mimebundle_()
 
 
 def plain(text: object) -> str:

@@ -43,7 +43,9 @@ def download(
         begin = sink.size
         try:
             with client.open("GET", path, {"Range": f"bytes={begin}-"} if begin else {}) as answer:
-                for data in _after(begin, answer, f"fetch the blob {blob.digest}", client.registry):
+                if answer.status not in (200, 206):
+                    check(answer.read(), f"fetch the blob {blob.digest}", client.registry)
+                for data in _after(begin, answer):
                     if sink.size + len(data) > blob.size:
                         what = f"more than the {blob.size:,} bytes of the blob {blob.digest} arrive"
                         raise BlobCorrupt(what, client.registry, "Don't trust this registry.")
@@ -59,7 +61,7 @@ def download(
             client.pause(failures)
 
 
-def _after(begin: int, answer: Answer, what: str, registry: str) -> Iterator[bytes]:
+def _after(begin: int, answer: Answer) -> Iterator[bytes]:
     """What comes of a blob after its first ``begin`` bytes; a registry may send some of those again."""
     start = 0
     if answer.status == 206:
@@ -67,8 +69,6 @@ def _after(begin: int, answer: Answer, what: str, registry: str) -> Iterator[byt
         if not found or int(found[1]) > begin:
             raise RegistryError(f"a range that does not begin at {begin}", answer.exchange.url)
         start = int(found[1])
-    elif answer.status != 200:
-        check(answer.read(), what, registry, 200, 206)
     for data in answer.stream():
         yield data[max(begin - start, 0) :]
         start += len(data)

@@ -29,7 +29,7 @@ from kit.registries.exchange import Exchange
 from kit.registries.refusals import RegistryError, Unreachable, broken
 
 CHUNK = 1 << 17  # bytes: what is lost of an answer at most when its connection breaks
-_PATIENCE = urllib3.Timeout(connect=15.0, read=60.0)  # seconds; the second of silence
+_CONNECTING, _SILENCE = 15.0, 60.0  # seconds, at most
 _KEPT = 64  # idle connections to one host, at most
 
 urllib3.disable_warnings(InsecureRequestWarning)  # who would see it has named the host as insecure
@@ -116,9 +116,8 @@ class Transport:
         start = time.perf_counter()
         try:
             response = self._pool(url).urlopen(
-                method, url, body=body, headers=headers, timeout=_PATIENCE,
-                redirect=False, retries=False, preload_content=False,
-            )  # fmt: skip
+                method, url, body=body, headers=headers, redirect=False, retries=False, preload_content=False
+            )
         except HTTPError as error:
             raise broken(error, url) from None
         exchange = Exchange(method, url, headers, response.status, response.reason or "", Message())
@@ -154,7 +153,8 @@ class Transport:
         context = ssl.create_default_context()
         if insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        how: dict[str, Any] = {"maxsize": _KEPT, "ssl_context": context}
+        timeout = urllib3.Timeout(connect=_CONNECTING, read=_SILENCE)
+        how: dict[str, Any] = {"maxsize": _KEPT, "ssl_context": context, "timeout": timeout}
         if proxy:
             login = urllib3.util.parse_url(proxy).auth
             headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
@@ -173,7 +173,8 @@ def _watched(pool: Any, connected: Callable[[socket.socket], None]) -> Any:
 
     def connect(self: Any) -> None:
         connection.connect(self)
-        connected(self.sock)
+        self.sock.settimeout(_SILENCE)  # also while a body is sent
+        connected(getattr(self.sock, "socket", self.sock))  # the outer one of TLS within a proxy's TLS
 
     watched = type("Watched", (connection,), {"connect": connect})
     return type("Pool", (pool,), {"ConnectionCls": watched})

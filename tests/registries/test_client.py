@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -211,6 +213,42 @@ def test_closing_ends_an_answer_that_does_not_come() -> None:
         asking.join(10)
         server.join(10)
         assert not asking.is_alive() and not server.is_alive()
+
+
+@pytest.mark.needs("openssl")
+def test_closing_ends_an_answer_over_tls_that_does_not_come(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate(tmp_path))
+    asked = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        while not asked.is_set():
+            connection, _ = listening.accept()
+            with connection, suppress(ssl.SSLError):  # the first one is not encrypted
+                with context.wrap_socket(connection, server_side=True) as encrypted:
+                    encrypted.recv(4096)
+                    asked.set()
+                    encrypted.recv(4096)  # until the client hangs up
+
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            client.get("/v2/x")
+        except Unreachable as error:
+            failed.append(error)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        client = Client(address, insecure=[address])
+        threads = [threading.Thread(target=serve, args=(listening,)), threading.Thread(target=ask)]
+        for one in threads:
+            one.start()
+        assert asked.wait(10)
+        client.close()
+        for one in threads:
+            one.join(10)
+        assert failed and not any(one.is_alive() for one in threads)
 
 
 # Where a redirect may lead
