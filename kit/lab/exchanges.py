@@ -19,7 +19,7 @@ from kit.lab.requests import Request, log_of, name_of, request_of, short
 from kit.lab.tree import count
 from kit.show import measured, size
 
-MOST = 60  # requests in one picture: the latest
+MOST = 30  # requests in one picture: the latest
 
 
 class Exchanges:
