@@ -10,9 +10,9 @@ to where it may lead. What all this took is in ``client.exchanges``.
 from __future__ import annotations
 
 import random
-import threading
 from collections import deque
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from urllib.parse import urljoin, urlsplit
 
 from kit.images.errors import BadReference
@@ -29,6 +29,7 @@ Headers = Mapping[str, str] | None
 HUB_HOST = "registry-1.docker.io"
 TRIES = 5
 BUSY = (408, 429, 502, 503, 504)
+_AGENT = {"User-Agent": "kit"}
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HOPS = 5
 _WAIT, _LONGEST = 0.2, 20.0  # seconds: the first pause doubles up to the longest
@@ -54,7 +55,6 @@ class Client:
         self._transport = Transport(self._insecure)
         self._given = credentials
         self._authorizations: dict[str, str] = {}  # what a token allows -> the header with it
-        self._base, self._finding = "", threading.Lock()
         self._answered = False
 
     def get(self, path: str, headers: Headers = None) -> Exchange:
@@ -128,7 +128,7 @@ class Client:
         tries = 1 if method == "PATCH" or isinstance(body, Part) else TRIES
         for failures in range(1, TRIES + 1):
             try:
-                answer = self._transport.send(method, url, {"User-Agent": "kit", **headers}, body)
+                answer = self._transport.send(method, url, {**_AGENT, **headers}, body)
             except Unreachable:
                 if failures == tries or not self._answered:
                     raise
@@ -157,22 +157,17 @@ class Client:
         if self._transport.ended.wait(wait):
             raise Unreachable("the transfer was given up", self.registry)
 
-    @property
+    @cached_property
     def base(self) -> str:
         """https:// or http:// and the host; where plain HTTP is allowed, that is tried first, and once.
 
         Raises :class:`Unreachable`.
         """
-        with self._finding:
-            self._base = self._base or self._find_base()
-            return self._base
-
-    def _find_base(self) -> str:
         host = HUB_HOST if self.registry == HUB else self.registry
         if not self._plain_allowed(host):
             return f"https://{host}"
         try:
-            with self._transport.send("GET", f"http://{host}/v2/", {"User-Agent": "kit"}, None) as answer:
+            with self._transport.send("GET", f"http://{host}/v2/", _AGENT, None) as answer:
                 self.exchanges.append(answer.read())
                 tls = answer.status == 400  # what Go's servers say of a request that is not encrypted
         except Cut:  # what others do with it

@@ -122,14 +122,14 @@ _NAME = "org.opencontainers.image.ref.name"
 class Wire:
     """A way to ``address`` on which the first ``cuts`` connections that carry so many bytes break.
 
-    ``to`` may be changed for later connections; ``up`` and ``down`` count what has been carried to the
-    registry and from it.
+    ``to`` may be changed for later connections, which ``connections`` counts; ``up`` and ``down`` count what
+    has been carried to the registry and from it.
     """
 
     def __init__(self, address: str, after: int, cuts: int) -> None:
         self.to = address
         self._after, self._cuts = after, cuts
-        self.up = self.down = self.broken = 0
+        self.up = self.down = self.broken = self.connections = 0
         self._lock = threading.Lock()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
@@ -142,6 +142,7 @@ class Wire:
                 client, _ = self._listening.accept()
             except OSError:
                 return
+            self.connections += 1
             thread = threading.Thread(target=self._carry, args=(client,))
             self._threads.append(thread)
             thread.start()

@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from kit.images.errors import BadReference
-from kit.registries import Client, pull
+from kit.registries import Client, pull, serve
 from kit.registries.credentials import Credentials
 from kit.registries.refusals import NotInRegistry, RegistryError, Unauthorized, Unreachable, check
 from tests.registries.debian import certificate, docker_registry, jwt
-from tests.registries.scripted import Asked, Say, Scripted, nobody
+from tests.registries.scripted import Asked, Say, Scripted, Wire, nobody
 
 ME = Credentials("me", "secret word")
 
@@ -158,6 +158,19 @@ def test_an_idle_connection_that_was_closed_is_no_failure() -> None:
             for _ in range(3):
                 assert client.get("/v2/x").body == b"x"
             assert len(client.exchanges) == 4
+
+
+def test_all_requests_go_over_one_connection(tmp_path: Path) -> None:
+    with serve(tmp_path / "r") as registry, Wire(registry.address, after=0, cuts=0) as wire:
+        with Client(wire.address) as client:
+            for _ in range(3):
+                assert client.head("/v2/x/manifests/1").status == 404
+                assert client.get("/v2/x/manifests/1").status == 404
+                begun = client.post("/v2/x/blobs/uploads/")
+                assert client.patch(begun.headers["Location"], b"some").status == 202
+                assert client.get(begun.headers["Location"]).status == 204
+                assert client.delete(begun.headers["Location"]).status == 204
+        assert wire.connections == 1
 
 
 def test_closing_ends_a_request_that_waits() -> None:
