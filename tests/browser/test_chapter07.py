@@ -48,7 +48,7 @@ def test_what_goes_over_the_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker-config"))
     data = Entry("data", "file", 0o644, data=os.urandom(3_000_000))
     made = image(tmp_path, ("ADD base", directory("etc")), ("RUN make data", data))
-    with serve(tmp_path / "hub") as hub, Wire(hub.address, after=1_000_000, cuts=3) as wire:
+    with serve(tmp_path / "hub") as hub, Wire(hub.address, after=10_000, cuts=4) as wire:
         names = {"hub": hub.url, "name": f"{wire.address}/library/shop:latest"}
         made.store.tag(name := f"{hub.address}/library/shop:latest", made.descriptor)
         push(made.store, name)
@@ -62,13 +62,13 @@ def test_what_goes_over_the_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         with jupyterlab(tmp_path, notebook, dark=dark) as tab:
             tab.evaluate(RUN_ALL)
             rows = ".kit-exchanges [role=row]"
-            tab.wait_for_function(f"() => [2, 3].includes(document.querySelectorAll('{rows}').length)")
+            tab.wait_for_function(f"() => [2, 3, 4].includes(document.querySelectorAll('{rows}').length)")
             tab.wait_for_function("() => document.querySelector('.kit-transfer .kit-failed')")
             assert "trying again" in tab.locator(".kit-transfer").inner_text()
             tab.wait_for_function("() => window.finished", timeout=60_000)
             assert tab.evaluate(ERRORS) == []
-            assert wire.broken == 3
-            assert tab.locator(rows).count() == 4
+            assert wire.broken == 4
+            assert tab.locator(rows).count() == 5
             assert tab.locator(".kit-transfer .kit-done").count() == 6
             assert tab.locator(".kit-transfer [role=row]").count() == 6
 
