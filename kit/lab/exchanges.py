@@ -96,7 +96,7 @@ def _row(one: Request, largest: int) -> str:
     """Two lines: what was asked, with the bytes that went along, and what was answered, with those."""
     asked = f"<b>{escape(one.method)}</b> <code>{escape(short(one.path))}</code> {_small(one.asked)}"
     fetched = f"{size(one.fetched)} fetched first" if one.fetched else ""
-    answered = " · ".join(filter(None, (one.answered, fetched)))
+    answered = " · ".join(filter(None, (fetched, one.answered)))
     status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"
     cells = {
         "kind": f"<span>{one.kind}</span>",

@@ -30,7 +30,8 @@ ANSWERED = (
     "Content-Type", "Docker-Content-Digest", "Content-Range", "Range", "Location", "Link", "OCI-Subject",
     "OCI-Filters-Applied", "WWW-Authenticate",
 )  # fmt: skip
-_LONG = re.compile(r"(sha\d+(?::|%3A)[0-9a-f]{12}|(?<=uploads/)[\w-]{8}|(?<=[=])[\w-]{8})[\w=%-]+")
+_DIGEST, _UPLOAD = r"(sha\d+(?::|%3A)[0-9a-f]{12})[0-9a-f]+", r"(?<=/uploads/)([\w-]{8})[\w=-]+"
+_STATE = r"(?<==)([\w-]{8})[\w=%-]{32,}"  # what a registry wants to be reminded of
 _CODE = re.compile(rb'"code": *"([A-Z_]{1,50})"')
 
 
@@ -97,7 +98,9 @@ def request_of(one: Any, registry: str) -> Request:
 
 def short(text: str) -> str:
     """A line with what is long in it cut."""
-    return _LONG.sub(r"\1…", text).replace("application/vnd.", "")
+    for long in (_DIGEST, _UPLOAD, _STATE):
+        text = re.sub(long, r"\1…", text)
+    return re.sub(r"application/vnd\.([\w.]+)\+json", r"\1", text)
 
 
 def _told(headers: Mapping[str, str], names: tuple[str, ...], path: str) -> str:

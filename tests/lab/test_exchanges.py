@@ -83,6 +83,23 @@ def test_what_is_told_of_each(client):
     assert [told["manifest", method, 404].refused for method in ("GET", "HEAD")] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("whole", "shown"),
+    [
+        (f"/v2/a/blobs/{DIGEST}", f"/v2/a/blobs/{DIGEST[:19]}…"),
+        (f"/v2/a/manifests/sha512:{'0f' * 64}", "/v2/a/manifests/sha512:0f0f0f0f0f0f…"),
+        (f"?digest={DIGEST.replace(':', '%3A')}&mount=1", f"?digest=sha256%3A{DIGEST[7:19]}…&mount=1"),
+        ("/v2/a/blobs/uploads/0ac9a508-d448-4bbe-83e5", "/v2/a/blobs/uploads/0ac9a508…"),
+        (f"uploads/1?_state={'Ab_-' * 20}%3D", "uploads/1?_state=Ab_-Ab_-…"),
+        ("?from=a-long/name-of-a/repository&last=a-tag-of-some-length", "") ,
+        ("/v2/a/referrers/x?artifactType=application%2Fexample", ""),
+        ("application/vnd.oci.image.index.v1+json · Range: 0-9", "oci.image.index.v1 · Range: 0-9"),
+    ],
+)  # fmt: skip
+def test_what_is_long_is_cut_and_what_one_reads_is_not(whole, shown):
+    assert short(whole) == (shown or whole)
+
+
 def test_the_picture(client):
     shown = lab.exchanges(client, "a push")
     data = shown._repr_mimebundle_()
