@@ -35,7 +35,7 @@ class Exchanges:
         largest = max([1, *(max(one.up, one.down) for one in shown)])
         hidden = len(self.requests) - len(shown)
         more = f'<div class="kit-more">{count(hidden, "earlier request")} not shown</div>' if hidden else ""
-        ends = f'<div class="kit-ends"><b>client</b><b>{escape(self.registry)}</b></div>'
+        ends = f'<div class="kit-ends"><b>client</b> <b>{escape(self.registry)}</b></div>'
         body = "".join(_row(one, largest) for one in shown)
         table = f'<div role="table" aria-label="{escape(self.title)}">{body}</div>'
         head = f"<header><strong>{escape(self.title)}</strong> <span>{self._said()}</span></header>"
@@ -77,8 +77,8 @@ def watching(what: Any, title: str = "") -> Iterator[Exchanges]:
         for one in reversed(list(log)):
             if one is last:
                 break
-            found.insert(0, one)
-        view.requests = [request_of(one, view.registry) for one in found]
+            found.append(one)
+        view.requests = [request_of(one, view.registry) for one in reversed(found)]
         return view._repr_mimebundle_()
 
     if get_ipython() is not None:
@@ -100,8 +100,8 @@ def _row(one: Request, largest: int) -> str:
     status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"
     cells = {
         "kind": f"<span>{one.kind}</span>",
-        "arrows": f'<div class="kit-asked" title="{escape(one.path)}"><span>{asked}</span><i></i></div>'
-        f'<div class="kit-answered" title="{escape(one.answered)}"><i></i><span>{status}</span></div>',
+        "arrows": f'<div class="kit-asked" title="{escape(one.path)}"><span>{asked}</span> <i>→</i></div>'
+        f'<div class="kit-answered" title="{escape(one.answered)}"><i>←</i> <span>{status}</span></div>',
         "bytes": _bytes(one.up, largest) + _bytes(one.down, largest),
     }
     inner = " ".join(f'<div role="cell" class="kit-{name}">{html}</div>' for name, html in cells.items())
