@@ -98,9 +98,10 @@ def _row(one: Request, largest: int) -> str:
     fetched = f"{size(one.fetched)} fetched first" if one.fetched else ""
     answered = " · ".join(filter(None, (fetched, one.answered)))
     status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"
+    whole = escape(" ".join((one.path, one.asked)))
     cells = {
         "kind": f"<span>{one.kind}</span>",
-        "arrows": f'<div class="kit-asked" title="{escape(one.path)}"><span>{asked}</span> <i>→</i></div>'
+        "arrows": f'<div class="kit-asked" title="{whole}"><span>{asked}</span> <i>→</i></div>'
         f'<div class="kit-answered" title="{escape(one.answered)}"><i>←</i> <span>{status}</span></div>',
         "bytes": _bytes(one.up, largest) + _bytes(one.down, largest),
     }

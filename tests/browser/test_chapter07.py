@@ -35,6 +35,7 @@ with lab.watching(registry, "one after the other"):
 image = lab.pull(Store("one"), {name!r})
 ---
 image = lab.pull(Store("two"), "shop", mirrors=[registry.address])
+image = lab.pull(Store("two"), "shop", mirrors=[registry.address])
 ---
 lab.saved(registry)
 ---
@@ -70,12 +71,13 @@ def test_what_goes_over_the_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert wire.broken == 4
             assert tab.locator(rows).count() == 5
             assert tab.locator(".kit-transfer .kit-done").count() == 6
-            assert tab.locator(".kit-transfer [role=row]").count() == 6
+            assert tab.locator(".kit-transfer .kit-cached").count() == 3
+            assert tab.locator(".kit-transfer [role=row]").count() == 9
 
             # An arrow begins and ends at the line of who speaks, and nothing is wider than the page.
             for left, right, arrows in tab.evaluate(PLACES):
                 assert all(left <= start < end <= right for start, end in arrows)
-            for view in tab.locator(".kit-exchanges, .kit-transfer").all():
+            for view in tab.locator(".kit-exchanges, .kit-transfer, .kit-state").all():
                 assert view.evaluate("(one) => one.scrollWidth <= one.clientWidth")
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
             tab.locator(".kit-exchanges").scroll_into_view_if_needed()
