@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -14,6 +15,7 @@ from IPython.core.getipython import get_ipython
 
 from kit import registries
 from kit.images.descriptor import Descriptor
+from kit.images.errors import ImageError
 from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.store import Store
@@ -116,7 +118,8 @@ def _shown(verb: Any, store: Store, name: str, options: dict[str, Any]) -> Any:
     with following(lambda: {"text/plain": plain, "text/html": view.html()}):
         try:
             found = move(store, name, progress=view, **options)
-            view.name(found if verb == "pull" else Image.of(store, found, options.get("platform")))
+            with suppress(ImageError):  # an artifact, or images for other machines: their blobs have no names
+                view.name(found if verb == "pull" else Image.of(store, found, options.get("platform")))
         finally:
             view.end()
     return found

@@ -121,6 +121,14 @@ pushed = lab.push(store, {name!r})
 image = lab.pull(Store({other!r}), {name!r})
 print(image.descriptor.digest == pushed.digest)
 ---
+import json
+from kit.images.descriptor import OCI_INDEX
+other = {{"os": "linux", "architecture": "none-of-ours"}}
+entry = {{"mediaType": pushed.media_type, "digest": pushed.digest, "size": pushed.size, "platform": other}}
+index = json.dumps({{"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}})
+store.tag({name!r} + "-index", store.put(index.encode(), OCI_INDEX))
+print(lab.push(store, {name!r} + "-index").media_type)
+---
 try:
     lab.pull(store, {name!r} + "2")
 except Exception as why:
@@ -136,7 +144,7 @@ def test_the_table_stays_in_a_stored_notebook(tmp_path, store, name, monkeypatch
     sources = CELLS.format(**names).split("---\n")
     notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    _, pushed, pulled, failed = (cell.outputs for cell in notebook.cells)
+    _, pushed, pulled, foreign, failed = (cell.outputs for cell in notebook.cells)
     assert [one.data["text/plain"] for one in pushed] == ["[push] shop"], "no port: it is another each time"
     assert pulled[0].data["text/plain"] == "[pull] shop"
     for shown in (pushed, pulled):
@@ -145,6 +153,8 @@ def test_the_table_stays_in_a_stored_notebook(tmp_path, store, name, monkeypatch
         assert [row[1] for row in cells(html)] == ["configuration", "layer 1", "layer 2"]
         assert [row[3] for row in cells(html)] == ["transferred"] * 3
     assert pulled[1].text == "True\n"
+    assert [row[1] for row in cells(foreign[0].data["text/html"])] == [""] * 3
+    assert foreign[1].text == "application/vnd.oci.image.index.v1+json\n"
     assert cells(failed[0].data["text/html"]) == []
     assert failed[1].text == "NotInRegistry\n"
     nbformat.validate(notebook)
