@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Collection, Mapping
-from functools import cached_property
 from urllib.parse import urljoin, urlsplit
 
 from kit.images.errors import BadReference
@@ -55,7 +54,7 @@ class Client:
         self._transport = Transport(self._insecure)
         self._given = credentials
         self._authorizations: dict[str, str] = {}  # what a token allows -> the header with it
-        self._answered = False
+        self._base, self._answered = "", False
 
     def get(self, path: str, headers: Headers = None) -> Exchange:
         """GET; of a long body the first 4 MiB are kept. As all of these, whatever the status is."""
@@ -126,7 +125,9 @@ class Client:
         knows how much of it has arrived.
         """
         tries = 1 if method == "PATCH" or isinstance(body, Part) else TRIES
-        for failures in range(1, TRIES + 1):
+        failures = 0
+        while True:
+            failures += 1
             try:
                 answer = self._transport.send(method, url, {**_AGENT, **headers}, body)
             except Unreachable:
@@ -141,7 +142,6 @@ class Client:
             with answer:
                 answer.read()
             self.pause(failures, answer.headers.get("Retry-After", ""))
-        raise AssertionError
 
     def pause(self, failures: int, retry_after: str = "") -> None:
         """Wait before another try: longer each time, by chance, so that many clients don't come back at once.
@@ -157,12 +157,16 @@ class Client:
         if self._transport.ended.wait(wait):
             raise Unreachable("the transfer was given up", self.registry)
 
-    @cached_property
+    @property
     def base(self) -> str:
         """https:// or http:// and the host; where plain HTTP is allowed, that is tried first, and once.
 
         Raises :class:`Unreachable`.
         """
+        self._base = self._base or self._find_base()
+        return self._base
+
+    def _find_base(self) -> str:
         host = HUB_HOST if self.registry == HUB else self.registry
         if not self._plain_allowed(host):
             return f"https://{host}"
@@ -170,7 +174,7 @@ class Client:
             with self._transport.send("GET", f"http://{host}/v2/", _AGENT, None) as answer:
                 self.exchanges.append(answer.read())
                 tls = answer.status == 400  # what Go's servers say of a request that is not encrypted
-        except Cut:  # what others do with it
+        except Cut:  # other servers hang up
             tls = True
         return f"{'https' if tls else 'http'}://{host}"
 

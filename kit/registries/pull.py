@@ -53,20 +53,19 @@ def pull(
     """
     reference = Reference.parse(name)
     mirrors = [mirrors] if isinstance(mirrors, str) else mirrors
-    first = mirrors if reference.registry == HUB else ()
+    places = [*(mirrors if reference.registry == HUB else ()), reference.registry]
     failed: list[str] = []
-    for place in (*first, reference.registry):
+    while True:
+        place = places.pop(0)
         try:
             with Client(place, insecure=insecure) as client, store.writing():
-                transfer = Transfer(client, reference.repository, store, progress)
-                return _pull(transfer, reference, platform)
+                return _pull(Transfer(client, reference.repository, store, progress), reference, platform)
         except ImageError as error:
-            if place == reference.registry:
+            if not places:
                 for one in failed:
                     error.add_note(one)
                 raise
             failed.append(f"The mirror {place} did not help: {error}")
-    raise AssertionError
 
 
 def _pull(transfer: Transfer, reference: Reference, platform: Platform | None) -> Image:
