@@ -169,7 +169,7 @@ class Transfer:
         """The answer to the next part: 202, or 201 for the last one, which goes with PUT."""
         end = min(begin + PART, blob.size)
         method, headers = "PATCH", {"Content-Type": "application/octet-stream"}
-        if begin or end < blob.size:
+        if 0 < end - begin < blob.size:  # neither all of it nor, where all has come already, nothing
             headers["Content-Range"] = f"{begin}-{end - 1}"
         if end == blob.size:
             method = "PUT"

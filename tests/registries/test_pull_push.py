@@ -321,6 +321,29 @@ def test_a_push_survives_the_death_of_the_registry(store: Store, tmp_path: Path)
             one.kill()
 
 
+def test_an_upload_that_had_arrived_is_only_ended(store: Store) -> None:
+    """Also where the registry went away before it said so."""
+    came: dict[str, bytes] = {}
+
+    def answer(asked: Asked) -> Say:
+        where = asked.path.partition("?")[0]
+        if asked.method == "POST":
+            return Say(202, headers={"Location": f"{where}{len(server.asked)}"})
+        if asked.method == "PUT" and "/uploads/" in where and where not in came:
+            came[where] = asked.body
+            return Say(503)
+        if where in came and asked.method == "GET":
+            return Say(204, headers={"Range": f"0-{len(came[where]) - 1}"})
+        return Say({"GET": 200, "HEAD": 404, "PUT": 201}[asked.method])
+
+    with Scripted(answer) as server:
+        image(store, f"{server.address}/x:1")
+        push(store, f"{server.address}/x:1")
+    ends = [one for one in server.asked if "digest=" in one.path and not one.body]
+    assert len(came) == len(ends) > 0
+    assert all("Content-Range" not in one.headers for one in server.asked)
+
+
 def test_what_may_not_be_mounted_is_sent(store: Store, other: Store, tmp_path: Path) -> None:
     with kit_registry(tmp_path / "r") as address:
         shared = layer(store, shared=b"x" * 1000)
