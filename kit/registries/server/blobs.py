@@ -5,35 +5,36 @@ distribution-spec, "Pulling blobs" and "Pushing blobs".
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 from kit.linux.errors import KernelError
+from kit.registries.server.bodies import give, pieces
 from kit.registries.server.errors import ErrorAnswer
 from kit.registries.server.mirror import MIRROR
 from kit.registries.server.repositories import STORE, Repository, checked_digest, repository_of
 from kit.registries.server.upload import Upload, resume
 from kit.registries.server.upload import begin as new
 
-IDLE = 60.0  # seconds that a client may be silent in the middle of a body
 UPLOADS = web.AppKey("uploads", dict[tuple[str, str], Upload])
 _KEPT = 1000  # uploads whose hash is at hand
 
 
 async def get(request: web.Request) -> web.StreamResponse:
-    """end-2: a blob or a range of it, by sendfile(2), or only its headers."""
+    """end-2: a blob or a range of it, or only its headers."""
     repository, wanted = repository_of(request), checked_digest(request.match_info["digest"])
-    headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": wanted}
     if (mirror := request.app[MIRROR]) and not repository.has(wanted):
         size = await asyncio.to_thread(mirror.blob, repository, wanted)
         if not repository.has(wanted):
-            return await mirror.hand_on(request, repository, wanted, size, headers)
+            return await mirror.hand_on(request, repository, wanted, size)
     _check(repository, wanted)
     if request.method == "HEAD":  # who asks so may push a manifest that needs it
         repository.touch(wanted)
-    return web.FileResponse(repository.store.path(wanted), headers=headers)
+    with repository.store.path(wanted).open("rb") as file:
+        return await give(request, wanted, file, os.fstat(file.fileno()).st_size)
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
@@ -128,9 +129,6 @@ def _created(repository: Repository, digest: str) -> web.Response:
     return web.Response(status=201, headers=headers)
 
 
-# Bodies, a piece at a time: no blob is whole in memory
-
-
 async def receive(request: web.Request, upload: Upload) -> None:
     """Append a request's body; while a thread writes and hashes a piece of it, the next one comes.
 
@@ -149,17 +147,3 @@ async def receive(request: web.Request, upload: Upload) -> None:
         what = f"{upload.size - before} bytes came, and the Content-Range has {after - before}"
         await asyncio.to_thread(upload.truncate, before)
         raise ErrorAnswer(400, "SIZE_INVALID", what)
-
-
-async def pieces(request: web.Request) -> AsyncIterator[bytes]:
-    """A request's body as it comes; status 408 for a client that falls silent."""
-    while True:
-        try:
-            async with asyncio.timeout(IDLE):
-                piece = await request.content.readany()
-        except TimeoutError:
-            what = f"nothing came for {IDLE:.0f} seconds"
-            raise ErrorAnswer(408, "BLOB_UPLOAD_INVALID", what) from None
-        if not piece:
-            return
-        yield piece

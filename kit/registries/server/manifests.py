@@ -18,7 +18,7 @@ from kit.images.descriptor import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, D
 from kit.images.documents import Document
 from kit.images.errors import BadManifest
 from kit.images.store import Store
-from kit.registries.server.blobs import pieces
+from kit.registries.server.bodies import pieces
 from kit.registries.server.errors import ErrorAnswer
 from kit.registries.server.log import FETCHED
 from kit.registries.server.mirror import MIRROR

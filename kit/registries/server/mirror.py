@@ -9,7 +9,6 @@ While a blob comes, everybody who asks for it is given the same bytes, as they a
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,15 +17,14 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from kit.images import documents
-from kit.images.compression import CHUNK
 from kit.images.descriptor import INDEXES, MANIFESTS, Descriptor, algorithm_of, digest_of
 from kit.images.errors import ImageError
-from kit.linux.errors import KernelError
 from kit.registries.client import Client
 from kit.registries.exchange import Exchange
 from kit.registries.progress import State
 from kit.registries.refusals import Unreachable
 from kit.registries.server import upload
+from kit.registries.server.bodies import give
 from kit.registries.server.errors import ErrorAnswer
 from kit.registries.server.log import FETCHED
 from kit.registries.server.repositories import Repository, is_tag
@@ -111,34 +109,19 @@ class Mirror:
         return int(length)
 
     async def hand_on(
-        self, request: web.Request, repository: Repository, digest: str, size: int, headers: dict[str, str]
+        self, request: web.Request, repository: Repository, digest: str, size: int
     ) -> web.StreamResponse:
         """The answer to a request for a blob that is not here: its bytes at the pace at which they come."""
         if request.method == "HEAD":
-            return web.Response(headers={**headers, "Content-Length": str(size)})
+            headers = {"Docker-Content-Digest": digest, "Content-Length": str(size)}
+            return web.Response(content_type="application/octet-stream", headers=headers)
         key = repository.name, digest
         if key not in self._coming:
             request[FETCHED] = size  # the others who want it now get it for nothing
             self._coming[key] = Download(self.client, self._pool, repository, digest, size)
             self._coming[key].running.add_done_callback(lambda _: self._coming.pop(key))
         coming = self._coming[key]
-        if "Range" in request.headers:
-            await coming.more(size - 1)
-            return web.FileResponse(repository.store.path(digest), headers=headers)
-        await coming.more(min(0, size - 1))
-        response = web.StreamResponse(headers={**headers, "Content-Length": str(size)})
-        await response.prepare(request)
-        sent = 0
-        try:
-            while sent < size:
-                ready = await coming.more(sent)
-                data = await asyncio.to_thread(coming.read, sent, min(CHUNK, ready - sent))
-                await response.write(data)
-                sent += len(data)
-        except (ErrorAnswer, KernelError):  # too late for another answer: this one is cut short
-            if request.transport:
-                request.transport.abort()
-        return response
+        return await give(request, digest, coming.file, size, coming.more)
 
     def close(self) -> None:
         """End what is on its way."""
@@ -169,7 +152,7 @@ class Download:
     ) -> None:
         self.client, self.repository, self.digest, self.whole = client, repository, digest, whole
         self._upload = upload.begin(repository)
-        self._file = self._upload.path.open("rb")  # which stays the same when it becomes a blob
+        self.file = self._upload.path.open("rb")  # which stays the same when it becomes a blob
         self._loop, self._grown = asyncio.get_running_loop(), asyncio.Event()
         self.running = self._loop.run_in_executor(pool, self._fetch)
         self.running.add_done_callback(self._end)
@@ -190,10 +173,6 @@ class Download:
             await self._grown.wait()
         self.running.result()
         return self.whole
-
-    def read(self, offset: int, count: int) -> bytes:
-        """``count`` bytes that are ready; see pread(2)."""
-        return os.pread(self._file.fileno(), count, offset)
 
     def _fetch(self) -> None:
         try:

@@ -18,7 +18,7 @@ import pytest
 from kit.images import ImageError, Store
 from kit.images.descriptor import digest_of
 from kit.linux.errors import KernelError
-from kit.registries.server import Registry, blobs, serve
+from kit.registries.server import Registry, bodies, serve
 from tests.registries.debian import free_port
 from tests.registries.servers import ask, begin, program, push, push_blob
 
@@ -80,7 +80,7 @@ def test_one_step_that_stops_in_the_middle_leaves_nothing(registry: Registry) ->
 
 
 def test_a_client_that_falls_silent_is_let_go(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "IDLE", 0.2)
+    monkeypatch.setattr(bodies, "IDLE", 0.2)
     location = begin(registry.address, "a")
     with connect(registry.address) as client:
         client.sendall(head("PATCH", location, "Content-Length: 100") + b"x" * 50)
