@@ -41,11 +41,12 @@ def told(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def message(error: Exception) -> str:
-    """An error as one line."""
+    """An error as one line, and a line for each of its notes."""
     text = str(error)
     if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(text.split())
+    notes = getattr(error, "__notes__", [])
+    return "\n".join(" ".join(line.split()) for line in (text, *notes))
 
 
 def opened(directory: Path | None) -> Store:

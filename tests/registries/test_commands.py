@@ -147,3 +147,12 @@ def test_errors_are_a_line(store: Store) -> None:
             assert done.returncode == 1, words
             (line,) = done.stderr.splitlines()
             assert match in line
+
+
+def test_a_mirror_that_did_not_help_is_told(store: Store) -> None:
+    with nobody() as mirror, nobody() as proxy:
+        done = kit(store, "pull", "busybox", KIT_MIRRORS=mirror, HTTPS_PROXY=f"http://{proxy}")
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert "the proxy does not lead to registry-1.docker.io" in first
+    assert second.startswith(f"The mirror {mirror} did not help: ")
