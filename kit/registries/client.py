@@ -10,6 +10,7 @@ to where it may lead. What all this took is in ``client.exchanges``.
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
 from collections.abc import Collection, Mapping
 from urllib.parse import urljoin, urlsplit
@@ -55,6 +56,7 @@ class Client:
         self._given = credentials
         self._authorizations: dict[str, str] = {}  # what a token allows -> the header with it
         self._base, self._answered = "", False
+        self._finding = threading.Lock()  # of the base, by one thread for all
 
     def get(self, path: str, headers: Headers = None) -> Exchange:
         """GET; of a long body the first 4 MiB are kept. As all of these, whatever the status is."""
@@ -163,8 +165,9 @@ class Client:
 
         Raises :class:`Unreachable`.
         """
-        self._base = self._base or self._find_base()
-        return self._base
+        with self._finding:
+            self._base = self._base or self._find_base()
+            return self._base
 
     def _find_base(self) -> str:
         host = HUB_HOST if self.registry == HUB else self.registry

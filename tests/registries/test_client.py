@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,14 @@ def test_all_requests_go_over_one_connection(tmp_path: Path) -> None:
                 assert client.get(begun.headers["Location"]).status == 204
                 assert client.delete(begun.headers["Location"]).status == 204
         assert wire.connections == 1
+
+
+def test_threads_that_begin_at_once_find_the_scheme_once(tmp_path: Path) -> None:
+    with serve(tmp_path / "r") as registry, Client(registry.address) as client:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(client.head, ["/v2/x/manifests/1"] * 8))
+        assert [one.status for one in found] == [404] * 8
+        assert len(client.exchanges) == 9
 
 
 def test_closing_ends_a_request_that_waits() -> None:
