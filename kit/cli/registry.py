@@ -9,6 +9,7 @@ import click
 
 from kit.cli.store import told
 
+_HUB = "https://registry-1.docker.io"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -27,7 +28,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--tls-cert", type=_FILE, help="The server's certificate, in PEM.")
 @click.option("--tls-key", type=_FILE, help="The key of the certificate, in PEM.")
-@click.option("--mirror-of", metavar="URL", help="Fetch from this registry what is asked for, and keep it.")
+@click.option(
+    "--mirror-of",
+    metavar="[URL]",
+    is_flag=False,
+    flag_value=_HUB,
+    help="Fetch from this registry, by default the Hub, what is asked for, and keep it.",
+)
 @click.option("--read-only", is_flag=True, help="Refuse to change anything.")
 @click.option("--delete/--no-delete", default=True, show_default=True, help="Whether clients may delete.")
 @told

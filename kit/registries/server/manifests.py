@@ -18,6 +18,7 @@ from kit.images.descriptor import INDEXES, MANIFESTS, OCI_INDEX, OCI_MANIFEST, D
 from kit.images.documents import Document
 from kit.images.errors import BadManifest
 from kit.images.store import Store
+from kit.registries.referrers import entry
 from kit.registries.server.bodies import pieces
 from kit.registries.server.errors import ErrorAnswer
 from kit.registries.server.log import FETCHED
@@ -134,7 +135,7 @@ def referrers(repository: Repository, subject: str) -> list[dict[str, Any]]:
     """Descriptors of the manifests whose subject has this digest, as end-12 tells of them."""
     manifests = {one.digest: one for one in repository.references().values()}
     found = [_referrer(repository.store, one) for one in manifests.values()]
-    return [entry for points_to, entry in found if points_to == subject]
+    return [one for points_to, one in found if points_to == subject]
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -143,11 +144,4 @@ def _referrer(store: Store, descriptor: Descriptor) -> tuple[str, dict[str, Any]
     manifest = store.document(descriptor)
     if not manifest.get("subject"):
         return "", {}
-    entry = descriptor.to_json()
-    config = manifest["config"]["mediaType"] if descriptor.media_type in MANIFESTS else None
-    more = {
-        "artifactType": manifest.get("artifactType") or config,
-        "annotations": manifest.get("annotations"),
-    }
-    entry |= {key: value for key, value in more.items() if value}
-    return documents.descriptor(manifest["subject"], descriptor.digest).digest, entry
+    return documents.descriptor(manifest["subject"], descriptor.digest).digest, entry(descriptor, manifest)

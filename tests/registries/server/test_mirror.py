@@ -15,7 +15,7 @@ from kit.images.descriptor import digest_of
 from kit.registries.server import Registry, serve
 from tests.registries.debian import certificate, docker_registry, jwt
 from tests.registries.scripted import Asked, Say, Scripted
-from tests.registries.servers import ask, manifest, push, push_blob, put
+from tests.registries.servers import ask, manifest, program, push, push_blob, put
 
 LAYER = bytes(range(256)) * 20_000  # 5 MB
 DIGEST = digest_of(LAYER)
@@ -122,6 +122,12 @@ def test_nothing_is_pushed_to_a_mirror(mirror: Registry) -> None:
     reply = ask(mirror.address, "POST", "/v2/a/blobs/uploads/")
     assert (reply.status, reply.code) == (405, "UNSUPPORTED")
     assert "this is a mirror of" in reply.json()["errors"][0]["message"]
+
+
+def test_a_mirror_of_nothing_else_is_the_hubs(tmp_path: Path) -> None:
+    with program(tmp_path / "mirror", "--mirror-of") as started:
+        reply = ask(started.address, "POST", "/v2/a/blobs/uploads/")
+    assert "a mirror of https://registry-1.docker.io:" in reply.json()["errors"][0]["message"]
 
 
 @pytest.mark.parametrize("body", [b"x", b"0123456789", LAYER])
