@@ -60,7 +60,9 @@ class Owned:
     path: str
 
     def exists(self) -> bool:
-        """Whether it is still there."""
+        """Whether it is still there; of a kind that only another version of the kit knows, it may be."""
+        if self.kind not in _REMOVERS:
+            return True
         if self.kind == "mount":
             return any(entry.mount_point == self.path for entry in mountinfo())
         return os.path.lexists(self.path)
@@ -68,8 +70,12 @@ class Owned:
     def remove(self) -> None:
         """Remove it by its exact name.
 
-        Gone already is fine. Raises :class:`KernelError` or OSError where refused.
+        Gone already is fine. Raises :class:`KernelError` or OSError where refused, ENOTSUP for a kind that
+        only another version of the kit knows.
         """
+        if self.kind not in _REMOVERS:
+            remedy = "Another version of the kit made it, and its `kit clean` can."
+            raise KernelError(f"remove the {self.kind} {self.path}", errno.ENOTSUP, remedy)
         _REMOVERS[self.kind](self.path)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from kit import owner
 from kit.linux import proc
+from kit.linux.errors import KernelError
 from kit.linux.mount import mount, umount
 from kit.linux.spawn import start
 
@@ -180,6 +181,18 @@ def test_a_journal_cut_short_by_death_is_read_up_to_there(tmp_path):
     journal.write_text(f"{line}\n{line[:-5]}")
     assert [o.path for o in owner.clean() if o.path == str(gone)] == [str(gone)]
     assert not gone.exists() and not journal.exists()
+
+
+def test_what_another_version_made_is_left_to_it():
+    journal = owner.state_directory() / "kit-000002.jsonl"
+    journal.write_text(json.dumps(["+", "balloon", "kit-red"]) + "\n")
+    try:
+        with pytest.raises(KernelError, match="balloon kit-red.*ENOTSUP") as caught:
+            owner.clean()
+        assert "Another version" in str(caught.value)
+        assert owner.Owned("balloon", "kit-red") in owner.leftovers()
+    finally:
+        journal.unlink()
 
 
 @needs_root

@@ -14,6 +14,9 @@ if [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && [[ " ${LAB_ARGS:-} " != *" --no-
     say "No screen here: open the URL that JupyterLab prints below in a browser. Ctrl+C ends it."
 fi
 export PATH="$PROJECT/.venv/bin:$PATH" # so that `kit` is a command in JupyterLab's terminal
+# Of a notebook that is not trusted JupyterLab shows the text without the pictures. The reader chose to run these.
+.venv/bin/python -m jupyter trust notebooks/*.ipynb exercises/*.ipynb solutions/*.ipynb >/dev/null ||
+    say "The notebooks could not be marked as trusted: their tables look plain until their cells are run."
 say "Starting JupyterLab on $start"
 # shellcheck disable=SC2086  # LAB_ARGS is meant to be split
 exec .venv/bin/python -m jupyterlab "${args[@]}" ${LAB_ARGS:-}
