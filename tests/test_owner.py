@@ -187,7 +187,7 @@ def test_what_another_version_made_is_left_to_it():
     journal = owner.state_directory() / "kit-000002.jsonl"
     journal.write_text(json.dumps(["+", "balloon", "kit-red"]) + "\n")
     try:
-        with pytest.raises(KernelError, match="balloon kit-red.*ENOTSUP") as caught:
+        with pytest.raises(KernelError, match=r"balloon kit-red.*ENOTSUP") as caught:
             owner.clean()
         assert "Another version" in str(caught.value)
         assert owner.Owned("balloon", "kit-red") in owner.leftovers()
