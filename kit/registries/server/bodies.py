@@ -12,7 +12,7 @@ from aiohttp import web
 from kit.registries.server.errors import ErrorAnswer
 
 IDLE = 60.0  # seconds that a client may be silent in the middle of a body
-_PIECE = 128 * 1024  # bytes of an answer
+_PIECE = 512 * 1024  # bytes of an answer: few trips to a thread, and room for many clients
 
 
 async def pieces(request: web.Request) -> AsyncIterator[bytes]:
