@@ -73,7 +73,8 @@ class Snapshots:
         """Unpack under a temporary name and rename, unless another program has done so meanwhile."""
         work = place.with_name(f".{place.name}")
         with as_kernel_error("unpack a layer in", work):
-            work.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileExistsError):  # exist_ok would look again, when another may have renamed it
+                work.mkdir(mode=0o700)
             if (lock := _lock(work, fcntl.LOCK_EX)) is None:
                 return
             try:
