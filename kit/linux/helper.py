@@ -12,16 +12,15 @@ socket dies, however it dies, the helper kills all of them and ends.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import socket
-from array import array
 from typing import Any
 
 from kit.linux import child, prctl
 from kit.linux.child import Request, clone_flags, two_stages
 from kit.linux.clone import CLONE_NEWUSER, clone3
+from kit.linux.messages import receive, send
 
 
 def _write_maps(pid: int, request: Request, privileged: bool) -> None:
@@ -33,15 +32,11 @@ def _write_maps(pid: int, request: Request, privileged: bool) -> None:
             file.write("".join(f"{inside} {outside} {count}\n" for inside, outside, count in request[name]))
 
 
-def _read_all(fd: int) -> bytes:
-    parts = []
-    while part := os.read(fd, 65536):
-        parts.append(part)
-    return b"".join(parts)
+def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Make one process: its pid, or the step that failed and the errno; and descriptors for the client.
 
-
-def start(request: Request, fds: list[int]) -> dict[str, Any]:
-    """Make one process; the answer holds its pid, or the step that failed and the errno."""
+    Those are the line to a child that holds before its exec, then the master of its terminal.
+    """
     privileged = os.geteuid() == 0
     groups: list[int] = []
     try:
@@ -50,8 +45,8 @@ def start(request: Request, fds: list[int]) -> dict[str, Any]:
     except OSError as error:
         for fd in groups:
             os.close(fd)
-        return {"step": "enter the control group", "errno": error.errno}
-    report_read, report_write = os.pipe()
+        return {"step": "enter the control group", "errno": error.errno}, []
+    report, theirs = socket.socketpair()
     mapped_read, mapped_write = os.pipe()
     flags = clone_flags(request)
     failure: dict[str, Any] | None = None
@@ -60,7 +55,10 @@ def start(request: Request, fds: list[int]) -> dict[str, Any]:
         pid = clone3(flags & CLONE_NEWUSER if two_stages(request) else flags, signal.SIGCHLD)
         if pid == 0:
             os.close(mapped_write)  # so that our read ends should the helper die
-            child.run(request, fds, groups, report_write, mapped_read, privileged)
+            report.close()
+            if _line is not None:
+                _line.close()
+            child.run(request, fds, groups, theirs, mapped_read, privileged)
         if flags & CLONE_NEWUSER:
             _write_maps(pid, request, privileged)
         os.write(mapped_write, b"\n")
@@ -68,23 +66,28 @@ def start(request: Request, fds: list[int]) -> dict[str, Any]:
         failure = {"step": "write the id maps" if pid else "clone", "errno": error.errno}
         if pid:
             os.kill(pid, signal.SIGKILL)
-    for fd in (report_write, mapped_read, mapped_write, *groups):
+    theirs.close()
+    for fd in (mapped_read, mapped_write, *groups):
         os.close(fd)
-    told = _read_all(report_read)  # ends when exec closes the child's copy, or the child dies
-    os.close(report_read)
-    if two_stages(request):
-        if pid:
-            os.waitpid(pid, 0)
-        first, _, rest = told.partition(b"\n")
-        pid, told = (int(first), rest) if first.isdigit() else (0, told)
-    if told and failure is None:
-        failure = json.loads(told)
+    sent: list[int] = []
+    with report:  # it ends when exec closes the child's copy, or the child dies
+        while (message := receive(report)) is not None:
+            told, received = message
+            sent += received
+            if "sibling" in told:
+                os.waitpid(pid, 0)
+                pid = told["sibling"]
+            elif "step" in told:
+                failure = failure or told
+            elif request["hold"]:
+                sent.insert(0, os.dup(report.fileno()))
+                break
     if failure is not None:
         if pid:
             os.waitpid(pid, 0)
-        return failure
-    _started.add(pid)
-    return {"pid": pid}
+        return failure, sent
+    (_kept if request["keep"] else _started).add(pid)
+    return {"pid": pid}, sent
 
 
 def _children() -> list[int]:
@@ -95,6 +98,9 @@ def _children() -> list[int]:
 
 #: The children that were asked for and are not reaped yet; all others were adopted.
 _started: set[int] = set()
+#: Those that live on when the helper ends: a container that one command creates and another one starts.
+_kept: set[int] = set()
+_line: socket.socket | None = None  # to the program that we serve; no child may have it
 
 
 def _orphans(group: int) -> list[int]:
@@ -103,7 +109,7 @@ def _orphans(group: int) -> list[int]:
     """
     found = []
     for pid in _children():
-        if pid in _started or os.waitpid(pid, os.WNOHANG)[0]:
+        if pid in _started | _kept or os.waitpid(pid, os.WNOHANG)[0]:
             continue
         if os.getpgid(pid) == group:
             found.append(pid)
@@ -114,6 +120,7 @@ def wait(pid: int) -> dict[str, int | bool]:
     """Reap an ended child: its exit status, a signal's number negated; and whether its group is empty now."""
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     _started.discard(pid)
+    _kept.discard(pid)
     return {"status": status, "alone": not _orphans(pid)}
 
 
@@ -131,37 +138,11 @@ def close(pid: int, reaped: bool) -> dict[str, int | bool]:
 
 
 def kill_all() -> None:
-    """Kill and reap every child, and those that are adopted as their parents die."""
-    while children := _children():
+    """Kill and reap every child but the kept, and those that are adopted as their parents die."""
+    while children := [pid for pid in _children() if pid not in _kept]:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-
-
-def receive(sock: socket.socket) -> tuple[Any, list[int]] | None:
-    """One message (a length, JSON) with the descriptors that came along; None at the end."""
-    fds = array("i")
-    # Python's recv_fds has no way to ask for close-on-exec
-    header, ancillary, _, _ = sock.recvmsg(4, socket.CMSG_LEN(32 * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
-    for _, _, data in ancillary:
-        fds.frombytes(data)
-    if len(header) < 4:
-        return None
-    length = int.from_bytes(header, "little")
-    body = b""
-    while len(body) < length:
-        part = sock.recv(length - len(body))
-        if not part:
-            return None
-        body += part
-    return json.loads(body), list(fds)
-
-
-def send(sock: socket.socket, message: Any, fds: list[int]) -> None:
-    """The counterpart of :func:`receive`."""
-    body = json.dumps(message).encode()
-    socket.send_fds(sock, [len(body).to_bytes(4, "little")], fds)
-    sock.sendall(body)
 
 
 def main(fd: int) -> None:
@@ -173,15 +154,16 @@ def main(fd: int) -> None:
     gc.freeze()  # a collection would touch, and in a child copy, all of the heap
     prctl.become_subreaper()
     os.set_inheritable(fd, False)
-    sock = socket.socket(fileno=fd)
+    global _line
+    _line = sock = socket.socket(fileno=fd)
     try:
         while (message := receive(sock)) is not None:
             request, fds = message
-            answer_fds = []
+            answer_fds: list[int] = []
             if request["do"] == "start":
-                answer = start(request, fds)
+                answer, answer_fds = start(request, fds)
                 if "pid" in answer:
-                    answer_fds.append(os.pidfd_open(answer["pid"]))
+                    answer_fds.insert(0, os.pidfd_open(answer["pid"]))
             elif request["do"] == "wait":
                 answer = wait(request["pid"])
             else:

@@ -69,6 +69,8 @@ REMEDIES = (
         "Arguments and environment are too long: see execve(2), 'Limits on size of arguments'.",
     ),
     ("exec", "ENOEXEC", "The file is neither a program for this machine nor a script with a #! line."),
+    ("mount proc", "ELOOP", "The image has a link there, which could lead past the covers of /proc."),
+    ("mount sysfs", "ELOOP", "The image has a link there, which could lead past the covers of /sys."),
     (
         "mount",
         "EPERM",

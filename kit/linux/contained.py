@@ -1,0 +1,306 @@
+"""What the child of a container does between clone and exec: its mounts, its devices, its rights, in order.
+
+As :mod:`kit.linux.child`, this runs in a copy of the helper. Copies of what the container gets from outside
+are taken first (open_tree(2)); then comes pivot_root(2), and all paths are looked up after it: whatever links
+an image or a volume holds, and whoever changes them meanwhile, a path can lead nowhere but into the
+container's own root. See pivot_root(2), path_resolution(7), the OCI runtime-spec.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from errno import EACCES, ENOENT
+from typing import Any, Protocol
+
+from kit.linux import capabilities, detached, prctl, seccomp, terminal
+from kit.linux.errors import KernelError
+from kit.linux.libc import NR_CLOSE_RANGE, syscall
+from kit.linux.mount import MNT_DETACH, MS_PRIVATE, MS_REC, MountFlags, mount, umount
+from kit.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
+from kit.linux.pivot_root import pivot_root
+
+_INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS  # /proc/self/fd/N may lead out of the root
+_QUIET = detached.NOSUID | detached.NODEV | detached.NOEXEC
+_NULL_DEVICE = os.makedev(1, 3)
+_ALL = signal.valid_signals()
+
+
+class Step(Protocol):
+    """Names the step under way, so that an error can say what was tried."""
+
+    name: str
+
+
+def hide() -> None:
+    """Close this process to others before it is seen in a container: no ptrace(2), no /proc/PID/exe."""
+    prctl.prctl(prctl.PR_SET_DUMPABLE, 0)
+
+
+def close_from(first: int) -> None:
+    """Close all descriptors from ``first`` on. See close_range(2)."""
+    syscall(NR_CLOSE_RANGE, first, 0xFFFFFFFF, 0)
+
+
+def close_on_exec(first: int) -> None:
+    """Have exec close all descriptors from ``first`` on, whoever opened them."""
+    syscall(NR_CLOSE_RANGE, first, 0xFFFFFFFF, 4)
+
+
+def build(root: str, plan: Mapping[str, Any], step: Step) -> None:
+    """Make the container's tree and enter it, in a new mount namespace."""
+    step.name = "make all mounts private"
+    mount(None, "/", None, MS_REC | MS_PRIVATE)
+    if plan["oom_score_adj"] is not None:
+        step.name = "set oom_score_adj"
+        _write("/proc/self/oom_score_adj", str(plan["oom_score_adj"]))
+    binds = [_copy(one, step) if one["bind"] else -1 for one in plan["mounts"]]
+    nodes = _nodes(root, plan["devices"], step)
+    step.name = f"pivot_root to {root}"
+    pivot_root(root)
+    for one, bind in zip(plan["mounts"], binds, strict=True):
+        step.name = f"mount {one['fstype'] or one['source']} on {one['target']}"
+        _attach(one, bind)
+    for one, node in zip(plan["devices"], nodes, strict=True):
+        step.name = f"bind the device {one['path']}"
+        _put(node, _place(one["path"], False))
+    for path, target in plan["links"].items():
+        step.name = f"make the link {path}"
+        parent = _place(os.path.dirname(path), True)
+        with suppress(FileExistsError):
+            os.symlink(target, os.path.basename(path), dir_fd=parent)
+        os.close(parent)
+    if plan["cwd"] is not None:
+        step.name = f"make the working directory {plan['cwd']}"
+        os.close(_place(plan["cwd"], True))
+    for name, value in plan["sysctls"].items():
+        step.name = f"set {name}"
+        fd = _open(f"/proc/sys/{name.replace('.', '/')}", os.O_WRONLY, _INSIDE | RESOLVE_NO_SYMLINKS)
+        os.write(fd, value.encode())
+        os.close(fd)
+
+
+def close_off(plan: Mapping[str, Any], step: Step) -> None:
+    """Cover what may not be seen and protect what may not be written; the terminal is there by now."""
+    for path in plan["read_only"]:
+        step.name = f"protect {path}"
+        if (fd := _open_any(path)) is not None:
+            copy = detached.tree("", fd, recursive=True)
+            detached.set_attributes(copy, detached.RDONLY, recursive=True)
+            _put(copy, fd)
+    for path in plan["masked"]:
+        step.name = f"cover {path}"
+        if (fd := _open_any(path)) is not None:
+            _put(_cover(stat.S_ISDIR(os.fstat(fd).st_mode)), fd)
+    if plan["root_attributes"]:
+        step.name = "protect the root"
+        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        detached.set_attributes(root, plan["root_attributes"])
+        os.close(root)
+
+
+def console(plan: Mapping[str, Any], step: Step, user: tuple[int, int]) -> int:
+    """A terminal of the container's own as standard input, output and error; the master's descriptor."""
+    step.name = "open a terminal"
+    master, slave = terminal.open_pair(_open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), plan["size"])
+    os.fchown(slave, *user)
+    if plan["mounts"]:  # not for an exec: its terminal is another one
+        _put(detached.tree("", slave), _place("/dev/console", False))
+    terminal.control(slave)
+    for number in range(3):
+        os.dup2(slave, number)
+    os.close(slave)
+    return master
+
+
+def limit(plan: Mapping[str, Any], step: Step) -> None:
+    """Take the resource limits, and out of the bounding set what no exec may give back."""
+    for number, soft, hard in plan["rlimits"]:
+        step.name = f"set the resource limit {number}"
+        resource.setrlimit(number, (soft, hard))
+    step.name = "drop capabilities"
+    sets = plan["capabilities"]
+    capabilities.drop_bounding(
+        name for i, name in enumerate(capabilities.CAPABILITIES) if not sets["bounding"] >> i & 1
+    )
+
+
+def become(plan: Mapping[str, Any], user: tuple[int, int], groups: list[int], step: Step) -> None:
+    """Change to the user, and keep only the capabilities that the container has. See capabilities(7)."""
+    step.name = "change user"
+    prctl.prctl(prctl.PR_SET_KEEPCAPS, 1)
+    os.setgroups(groups)
+    os.setresgid(user[1], user[1], user[1])
+    os.setresuid(user[0], user[0], user[0])
+    step.name = "set the capabilities"
+    sets = plan["capabilities"]
+    capabilities.set(sets["effective"], sets["permitted"], sets["inheritable"])
+    prctl.prctl(prctl.PR_CAP_AMBIENT, prctl.PR_CAP_AMBIENT_CLEAR_ALL)
+    for i in range(len(capabilities.CAPABILITIES)):
+        if sets["ambient"] >> i & 1:
+            prctl.prctl(prctl.PR_CAP_AMBIENT, prctl.PR_CAP_AMBIENT_RAISE, i)
+
+
+def enter_directory(path: str, step: Step) -> None:
+    """Change directory, by a path that stays inside the root, and is inside it in the end."""
+    step.name = f"change directory to {path}"
+    fd = _open(path, os.O_PATH | os.O_DIRECTORY)
+    os.fchdir(fd)
+    os.close(fd)
+    os.getcwd()  # ENOENT for a directory that the root does not reach
+
+
+def filter_calls(program: str | None, step: Step) -> None:
+    """Install the seccomp filter, a program in hexadecimal."""
+    if program is not None:
+        step.name = "install the seccomp filter"
+        seccomp.install(bytes.fromhex(program), no_new_privs=False)
+
+
+def find(name: str, env: Mapping[str, str], step: Step) -> str:
+    """The path of a program, looked up in the container's PATH as execvp(3) does."""
+    step.name = f"exec {name}"
+    if "/" in name:
+        return name
+    refused = ENOENT
+    for directory in env.get("PATH", os.defpath).split(":"):
+        path = os.path.join(directory, name)
+        if os.path.isfile(path):
+            if os.access(path, os.X_OK):
+                return path
+            refused = EACCES
+    raise OSError(refused, os.strerror(refused))
+
+
+def stand_first(tty: bool, report: int) -> None:
+    """Be a small init: return in a child, and stay behind to pass signals on to it and reap orphans."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+    program = os.fork()
+    if program == 0:
+        os.setpgid(0, 0)
+        if tty:
+            os.tcsetpgrp(0, os.getpid())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL)
+        return
+    prctl.die_with_parent(signal.SIGKILL)
+    os.close(report)  # the child's copy is closed by its exec
+    close_from(3)
+    while True:
+        number = signal.sigwait(_ALL)
+        if number != signal.SIGCHLD:
+            with suppress(ProcessLookupError):
+                os.kill(program, number)
+            continue
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == program:
+                    code = os.waitstatus_to_exitcode(ended[1])
+                    os._exit(code if code >= 0 else 128 - code)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def _open(path: str, flags: int, resolve: int = _INSIDE) -> int:
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        return openat2(root, path, flags, resolve=resolve)
+    finally:
+        os.close(root)
+
+
+def _open_any(path: str) -> int | None:
+    """An existing path that is no link and has none on its way; None where there is nothing."""
+    try:
+        return _open(path, os.O_PATH, _INSIDE | RESOLVE_NO_SYMLINKS)
+    except KernelError as error:
+        if error.errno == ENOENT:
+            return None
+        raise
+
+
+def _place(path: str, directory: bool, resolve: int = _INSIDE) -> int:
+    """Open where something is to be mounted; what is missing of the path is made. Links stay in the root."""
+    here = _open("/", os.O_PATH)
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    for i, part in enumerate(parts, 1):
+        try:
+            there = _open("/".join(parts[:i]), os.O_PATH, resolve)
+        except KernelError as error:
+            if error.errno != ENOENT:
+                raise
+            if i < len(parts) or directory:
+                os.mkdir(part, 0o755, dir_fd=here)
+            else:
+                os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=here))
+            there = openat2(here, part, os.O_PATH, resolve=resolve)
+        os.close(here)
+        here = there
+    return here
+
+
+def _put(mount_fd: int, place: int) -> None:
+    try:
+        detached.attach(mount_fd, place)
+    finally:
+        os.close(place)
+
+
+def _copy(one: Mapping[str, Any], step: Step) -> int:
+    """A copy of what is to be bound, with its attributes, taken from the host's tree."""
+    step.name = f"bind {one['source']}"
+    fd = detached.tree(one["source"], recursive=one["recursive"])
+    detached.set_attributes(fd, one["attributes"], one["propagation"], one["recursive"])
+    return fd
+
+
+def _attach(one: Mapping[str, Any], bind: int) -> None:
+    # A link under /proc or /sys could change between the mount and the covers that come later: none there.
+    links = RESOLVE_NO_SYMLINKS if one["fstype"] in ("proc", "sysfs") else 0
+    directory = not one["bind"] or stat.S_ISDIR(os.fstat(bind).st_mode)
+    place = _place(one["target"], directory, _INSIDE | links)
+    if not one["bind"]:
+        bind = detached.filesystem(
+            one["fstype"], one["source"] or one["fstype"], one["options"], one["attributes"]
+        )
+    _put(bind, place)
+
+
+def _nodes(root: str, devices: list[dict[str, Any]], step: Step) -> list[int]:
+    """Device nodes, made in a tmpfs that is seen by nobody, each as a mount of its own.
+
+    All that the container can write to is mounted nodev: only these nodes open a device.
+    """
+    if not devices:
+        return []
+    step.name = "make the devices"
+    mount("tmpfs", root, "tmpfs", MountFlags.NOSUID | MountFlags.NOEXEC)
+    nodes = []
+    for i, one in enumerate(devices):
+        step.name = f"make the device {one['path']}"
+        path = f"{root}/{i}"
+        os.mknod(path, one["mode"], one["device"])
+        os.chmod(path, stat.S_IMODE(one["mode"]))
+        os.chown(path, one["uid"], one["gid"])
+        nodes.append(detached.tree(path))
+    umount(root, MNT_DETACH)
+    return nodes
+
+
+def _cover(directory: bool) -> int:
+    if directory:
+        return detached.filesystem("tmpfs", "tmpfs", ("size=0",), _QUIET | detached.RDONLY)
+    null = _open("/dev/null", os.O_PATH)
+    try:
+        status = os.fstat(null)
+        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL_DEVICE:
+            raise OSError(ENOENT, "/dev/null is not the null device")
+        return detached.tree("", null)
+    finally:
+        os.close(null)
