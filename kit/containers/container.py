@@ -1,0 +1,241 @@
+"""A running container: its first process, its control group, and whatever else is run in it.
+
+Made by the helper process (:mod:`kit.linux.helper`), and dead with the program that started it. The root's
+mount is the caller's; everything else goes with :meth:`Container.close`. See the runtime-spec's runtime.md.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from kit.cgroups import Cgroup, hierarchy
+from kit.containers import plan, resources
+from kit.containers.errors import BadConfig
+from kit.images.documents import Document
+from kit.linux import messages, spawn, terminal
+from kit.linux.errors import KernelError
+from kit.linux.spawn import DEVNULL, Process
+
+
+class Running:
+    """A process in a container; ``master`` is the descriptor of its terminal's master, -1 without one.
+
+    ``pidfd`` becomes readable at its end.
+    """
+
+    def __init__(self, process: Process, master: int) -> None:
+        self._process = process
+        self.master = master
+
+    @property
+    def pid(self) -> int:
+        """Its number, as seen from here."""
+        return self._process.pid
+
+    @property
+    def pidfd(self) -> int:
+        """A descriptor that stands for it."""
+        return self._process.pidfd
+
+    def poll(self) -> int | None:
+        """Its exit status if it has ended, 128 and the signal's number where that ended it; else None."""
+        return _shell_status(self._process.poll())
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait at most ``timeout`` seconds for the end; the status as of :meth:`poll`. TimeoutError."""
+        self._process.wait(timeout)
+        return self.poll() or 0
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send it a signal; one that has ended gets none."""
+        self._process.kill(number)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of its terminal."""
+        if self.master < 0:
+            raise BadConfig("only what has a terminal has a size")
+        terminal.resize(self.master, rows, columns)
+
+    def close(self) -> None:
+        """Kill and reap it, and close the terminal."""
+        self._process.close()
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
+
+class Container(Running):
+    """A container, from its start to :meth:`close`."""
+
+    def __init__(self, id: str, config: Document, group: Cgroup, process: Process, fds: list[int]) -> None:
+        self.id, self.config, self.group = id, config, group
+        self._report = socket.socket(fileno=fds.pop(0)) if fds and fds[0] >= 0 else None
+        super().__init__(process, fds[0] if fds else -1)
+        self._go: int | None = None
+        self._execs: list[Running] = []
+        self._oom_killed = False
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        status = self.poll()
+        return f"<Container {self.id} {'running' if status is None else f'ended with {status}'}>"
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Let a container that was made with ``hold`` run its program.
+
+        Raises :class:`KernelError` for a program that can't be executed.
+        """
+        if self._go is None or self._report is None:
+            raise BadConfig(f"the container {self.id} has been started already")
+        os.write(self._go, b"\n")
+        os.close(self._go)
+        self._go = None
+        with self._report:
+            told = messages.receive(self._report)
+        self._report = None
+        if told is not None:
+            raise spawn.failure(told[0])
+
+    def kill(self, number: int = signal.SIGKILL, everyone: bool = False) -> None:
+        """Send a signal to the first process, or to everyone in the container."""
+        if not everyone:
+            super().kill(number)
+            return
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def exec(
+        self,
+        process: Document,
+        *,
+        stdin: int | None = DEVNULL,
+        stdout: int | None = DEVNULL,
+        stderr: int | None = DEVNULL,
+        tty: bool = False,
+        size: tuple[int, int] | None = None,
+    ) -> Running:
+        """Run one more program in the container, in its namespaces and its group, no less restricted.
+
+        ``process`` is the runtime-spec's; what it leaves out is as for the first process. Raises
+        :class:`BadConfig`, :class:`KernelError` (ENOENT, EACCES, EBUSY while paused).
+        """
+        own = {key: value for key, value in self.config["process"].items() if key != "terminal"}
+        request = plan.of_process(self.config, {**own, **process, "terminal": tty})
+        if size:
+            request["contained"]["size"] = list(size)
+        kinds = [one["type"] for one in self.config["linux"]["namespaces"]]
+        joined = dict.fromkeys(kinds, self.pid)
+        request |= {"join": list(joined), "cgroups": [str(path) for path in self.group.directories]}
+        with self._lock:
+            if self.poll() is not None:
+                raise KernelError(f"exec in {self.id}", 3, "The container does not run.")
+            if self.group["cgroup.freeze"]:
+                raise KernelError(f"exec in {self.id}", 16, "The container is paused: resume it first.")
+            started = spawn.launch(request, (stdin, stdout, stderr), joined)
+            running = Running(started, *started.received() or [-1])
+            self._execs = [one for one in self._execs if one.poll() is None] + [running]
+        return running
+
+    def pause(self) -> None:
+        """Stop everything in it where it stands. See cgroup.freeze."""
+        with self._lock:
+            self.group.freeze()
+
+    def resume(self) -> None:
+        """Let it run on."""
+        self.group.thaw()
+
+    def update(self, wanted: Document) -> None:
+        """Change its limits: the runtime-spec's ``resources``. Raises :class:`BadConfig`, CgroupError."""
+        for name, value in resources.limits(wanted).items():
+            self.group[name] = value
+
+    def stats(self) -> dict[str, int]:
+        """What it uses now: see :func:`kit.containers.resources.stats`."""
+        return resources.stats(self.group)
+
+    def pids(self) -> list[int]:
+        """All its processes, as seen from here."""
+        return self.group.pids(below=True) if self.group.alive else []
+
+    @property
+    def oom_killed(self) -> bool:
+        """Whether the kernel has killed something in it for want of memory."""
+        if self.group.alive and "memory" in self.group.controllers:
+            self._oom_killed = bool(self.group["memory.events"].get("oom_kill"))
+        return self._oom_killed
+
+    def close(self) -> None:
+        """Kill all that runs in it and remove its control group; once more is fine."""
+        _ = self.oom_killed
+        for running in self._execs:
+            running.close()
+        super().close()
+        if self._go is not None:
+            os.close(self._go)
+            self._go = None
+        if self._report is not None:
+            self._report.close()
+        self.group.close()
+
+
+def start(
+    id: str,
+    config: Document,
+    root: str | Path,
+    *,
+    stdin: int | None = DEVNULL,
+    stdout: int | None = DEVNULL,
+    stderr: int | None = DEVNULL,
+    tty: bool = False,
+    size: tuple[int, int] | None = None,
+    hold: bool = False,
+) -> Container:
+    """Start the container of a config.json in the directory ``root``; returns once its program runs.
+
+    With ``hold`` all is set up, namespaces included, and the program waits for :meth:`Container.start`.
+    ``tty`` (or the document's ``terminal``) gives it a terminal of ``size`` (rows, columns), whose master is
+    :attr:`Container.master`; standard input, output and error (descriptors, or DEVNULL) are not used then.
+
+    Raises :class:`BadConfig` before anything is made; :class:`KernelError`, naming the step (ENOENT: no such
+    program, EACCES: it can't be executed); CgroupError for a limit that is refused. Nothing is left then.
+    """
+    request, joined = plan.of_container(config, str(root))
+    request["contained"]["tty"] = tty = tty or request["contained"]["tty"]
+    if size:
+        request["contained"]["size"] = list(size)
+    limits = resources.limits(config["linux"].get("resources") or {})
+    group = Cgroup(id[:60], controllers=hierarchy.available())
+    try:
+        for name, value in limits.items():
+            group[name] = value
+        request |= {"cgroups": [str(path) for path in group.directories], "hold": hold}
+        wait, go = os.pipe() if hold else (None, None)
+        try:
+            process = spawn.launch(request, (stdin, stdout, stderr), joined, wait)
+        finally:
+            if wait is not None:
+                os.close(wait)
+    except BaseException:
+        group.close()
+        raise
+    fds = process.received()
+    container = Container(id, config, group, process, fds if hold else [-1, *fds])
+    container._go = go
+    return container
+
+
+def _shell_status(status: int | None) -> int | None:
+    return status if status is None or status >= 0 else 128 - status
