@@ -22,9 +22,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.linux import cgroupfs
+from kit.linux import cgroupfs, forwarding, nftables
 from kit.linux.errors import KernelError
 from kit.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount
+from kit.linux.netlink import link_exists, remove_link
 from kit.linux.proc import mountinfo
 from kit.linux.remove import remove_path
 
@@ -49,21 +50,32 @@ _REMOVERS: dict[str, Callable[[str], None]] = {
     "cgroup": cgroupfs.remove,
     "mount": _remove_mount,
     "directory": _remove_directory,
+    "link": remove_link,
+    "table": nftables.remove_table,
+    "forwarding": forwarding.restore,
+}
+
+#: How a thing is looked for that is no file.
+_FINDERS: dict[str, Callable[[str], bool]] = {
+    "mount": lambda path: any(entry.mount_point == path for entry in mountinfo()),
+    "link": link_exists,
+    "table": nftables.table_exists,
 }
 
 
 @dataclass(frozen=True)
 class Owned:
-    """One thing that the kit made and that would outlive it: ``kind`` is cgroup, mount or directory."""
+    """One thing that the kit made and that would outlive it; ``path`` is its name, for what is no file.
+
+    ``kind`` is cgroup, mount, directory, link, table (of packet rules) or forwarding (kit.linux.forwarding).
+    """
 
     kind: str
     path: str
 
     def exists(self) -> bool:
         """Whether it is still there."""
-        if self.kind == "mount":
-            return any(entry.mount_point == self.path for entry in mountinfo())
-        return os.path.lexists(self.path)
+        return _FINDERS.get(self.kind, os.path.lexists)(self.path)
 
     def remove(self) -> None:
         """Remove it by its exact name.

@@ -1,0 +1,245 @@
+"""A network: a bridge of this machine, and containers plugged into it. See veth(4), ip-link(8).
+
+The container's end of the cable has an address of the network's subnet; the bridge's own is its way out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from kit import owner
+from kit.containers.networks.place import Place, at
+from kit.containers.networks.rules import chains
+from kit.containers.networks.subnets import Leases, choose
+from kit.linux import forwarding, nftables
+from kit.linux.netlink import link_exists, visit
+from kit.owner import Owned
+
+_lock = threading.RLock()
+_networks: list[Network] = []
+
+
+@contextmanager
+def _one_program() -> Iterator[None]:
+    """While one program of the kit looks for a free subnet and takes it, others wait. See flock(2)."""
+    fd = os.open(owner.state_directory(), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _name(size: int) -> str:
+    while link_exists(
+        name := owner.prefix() + secrets.token_hex(size)
+    ):  # ours by its beginning; 15 bytes at most
+        pass
+    return name
+
+
+def _mac(ip: str) -> str:
+    """Made of the address: whoever has it next is known to the neighbours already."""
+    return (b"\x02\x42" + IPv4Address(ip).packed).hex(":")
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """A container's interface on a network; ``names`` are what the network's other containers can call it."""
+
+    network: Network
+    ip: str
+    mac: str
+    interface: str
+    names: tuple[str, ...]
+    place: Place
+    link: Owned
+    id: str
+
+    def stats(self) -> dict[str, int]:
+        """Bytes, packets, errors, drops that the container received (rx) and sent (tx), as rx_bytes ..."""
+        counters = Path("/sys/class/net", self.link.path, "statistics")
+        pairs = (("rx", "tx"), ("tx", "rx"))  # what it sends, this end of the cable receives
+        kinds = ("bytes", "packets", "errors", "dropped")
+        return {
+            f"{a}_{kind}": int((counters / f"{b}_{kind}").read_text()) for a, b in pairs for kind in kinds
+        }
+
+
+class Network:
+    """A bridge with its subnet, packet rules and endpoints; see :meth:`create`."""
+
+    def __init__(self, name: str, id: str, leases: Leases, internal: bool) -> None:
+        self.name, self.id, self.internal = name, id, internal
+        self.subnet, self.gateway = str(leases.subnet), str(leases.gateway)
+        self.prefixlen = leases.subnet.prefixlen
+        self.bridge = _name(1)
+        self.resolves = name != "bridge"
+        self.created = datetime.now(UTC)
+        self.endpoints: list[Endpoint] = []
+        self._leases = leases
+        self._owned: list[Owned] = []
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        subnet: str | None = None,
+        gateway: str | None = None,
+        internal: bool = False,
+        driver: str = "bridge",
+        id: str | None = None,
+    ) -> Network:
+        """Make a network, by default with a free subnet. ``internal``: its containers reach each other only.
+
+        On every one but that called ``bridge`` a name server answers names, as Docker's does. Raises
+        ValueError for another driver, or a subnet or gateway that can't be; KernelError EPERM.
+        """
+        if driver != "bridge":
+            raise ValueError(f"a network has the driver bridge here, and not {driver!r}")
+        with _lock, _one_program():
+            self = cls(name, id or secrets.token_hex(32), Leases(choose(subnet), gateway), internal)
+            _networks.append(self)
+            try:
+                self._make()
+            except BaseException:
+                self.close()
+                raise
+            return self
+
+    def _own(self, kind: str, path: str) -> None:
+        owned = Owned(kind, path)
+        owner.journal().add(owned)
+        self._owned.append(owned)
+
+    def _make(self) -> None:
+        from pyroute2 import IPRoute
+
+        def make() -> None:
+            with IPRoute() as ip:
+                ip.link("add", ifname=self.bridge, kind="bridge", address=_mac(self.gateway))
+                (index,) = ip.link_lookup(ifname=self.bridge)
+                ip.addr("add", index=index, address=self.gateway, prefixlen=self.prefixlen)
+                ip.link("set", index=index, state="up")
+
+        self._own("link", self.bridge)
+        visit(f"make the bridge {self.bridge} of the network {self.name}", make)
+        closed = False
+        if not self.internal:
+            Path(f"/proc/sys/net/ipv4/conf/{self.bridge}/route_localnet").write_text("1")  # see rules.py
+            value_before = forwarding.file_in(owner.state_directory())
+            self._own("forwarding", value_before)
+            closed = forwarding.switch_on(value_before)
+        self._own("table", self.bridge)
+        nftables.add_table(self.bridge, chains(self.bridge, self._leases.subnet, self.internal, closed))
+
+    def connect(
+        self,
+        netns: int | str,
+        ip: str | None = None,
+        aliases: Iterable[str] = (),
+        mac: str | None = None,
+        interface: str | None = None,
+    ) -> Endpoint:
+        """Plug in a container, running or held: a process in it, or the path of its network namespace.
+
+        ``aliases`` are its names here, its own among them; its interface is by default the first free of
+        eth0, eth1, ... Raises ValueError for an address that can't be had; KernelError ENOENT when it has
+        ended, EINVAL for the host's network, EEXIST for an interface that it has already.
+        """
+        if mac is not None and len(bytes.fromhex(mac.replace(":", ""))) != 6:
+            raise ValueError(f"{mac!r} is no address like 02:42:ac:11:00:02")
+        names = tuple(alias.lower() for alias in aliases)
+        with _lock:
+            leased = str(self._leases.take(ip))
+            try:
+                place = at(netns)
+            except BaseException:
+                self._leases.give_back(leased)
+                raise
+            link, interface = Owned("link", _name(2)), interface or place.next_interface()
+            endpoint = Endpoint(
+                self, leased, mac or _mac(leased), interface, names, place, link, secrets.token_hex(32)
+            )
+            self.endpoints.append(endpoint)
+            place.endpoints.append(endpoint)
+            try:
+                owner.journal().add(link)
+                visit(f"lay a cable to the network {self.name}", lambda: self._lay_cable(endpoint))
+                place.plug_in(endpoint)
+            except BaseException:
+                self.disconnect(endpoint)
+                raise
+            return endpoint
+
+    def _lay_cable(self, endpoint: Endpoint) -> None:
+        from pyroute2 import IPRoute
+
+        peer = {"ifname": endpoint.interface, "address": endpoint.mac, "net_ns_fd": endpoint.place.fd}
+        with IPRoute() as ip:
+            (bridge,) = ip.link_lookup(ifname=self.bridge)
+            ip.link("add", ifname=endpoint.link.path, kind="veth", peer=peer, master=bridge, state="up")
+            (port,) = ip.link_lookup(ifname=endpoint.link.path)
+            ip.brport("set", index=port, mode=1)  # hairpin: it may reach itself by its published port
+
+    def disconnect(self, endpoint: Endpoint, ended: bool = False) -> None:
+        """Unplug a container; a second time is fine. Of one that has ``ended`` the kernel unplugs the rest.
+
+        With the namespace goes the cable, some 20 ms later; it stays in the journal until it is seen gone.
+        """
+        with _lock:
+            if endpoint in self.endpoints:
+                self.endpoints.remove(endpoint)
+                self._leases.give_back(endpoint.ip)
+                if ended:
+                    self._owned.append(endpoint.link)
+                else:
+                    owner.release(endpoint.link)
+                endpoint.place.unplug(endpoint)
+            for link in [owned for owned in self._owned if owned.kind == "link" and not owned.exists()]:
+                self._owned.remove(link)
+                owner.release(link)
+
+    def close(self) -> None:
+        """Unplug all, and remove the network; a second time is fine."""
+        with _lock:
+            for endpoint in list(self.endpoints):
+                self.disconnect(endpoint)
+            while self._owned:
+                owned = self._owned.pop()
+                if not any(
+                    owned in other._owned for other in _networks
+                ):  # all share the machine's forwarding
+                    owner.release(owned)
+            if self in _networks:
+                _networks.remove(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """As Network in the Docker Engine API; its Containers and Labels are the engine's to fill in."""
+        pool = {"Subnet": self.subnet, "Gateway": self.gateway}
+        return {
+            "Name": self.name, "Id": self.id, "Created": self.created.isoformat().replace("+00:00", "Z"),
+            "Scope": "local", "Driver": "bridge", "EnableIPv6": False, "Internal": self.internal,
+            "IPAM": {"Driver": "default", "Options": {}, "Config": [pool]},
+            "Attachable": False, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False,
+            "Containers": {}, "Options": {"com.docker.network.bridge.name": self.bridge}, "Labels": {},
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name}: {self.subnet} on {self.bridge}, {len(self.endpoints)} containers>"
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
