@@ -24,6 +24,8 @@ _REMEDIES = {
     "EPERM": "Needs CAP_NET_ADMIN, and CAP_SYS_ADMIN to enter another network namespace: be root.",
     "EEXIST": "There is one already: choose another name or address.",
     "EOPNOTSUPP": "This kernel has no such kind of link or rule: see `kit doctor`.",
+    "EINVAL": "The kernel takes no such value: is the path a network namespace's?",
+    "ERANGE": "The name of a link has 15 bytes at most.",
     "ENOENT": "What it is about has ended meanwhile, or this kernel has no such rule.",
 }
 
