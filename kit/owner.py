@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.linux import cgroupfs, forwarding, nftables
+from kit.linux import cgroupfs, forwarding, iptables, nftables
 from kit.linux.errors import KernelError
 from kit.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount
 from kit.linux.netlink import link_exists, remove_link
@@ -53,6 +53,7 @@ _REMOVERS: dict[str, Callable[[str], None]] = {
     "link": remove_link,
     "table": nftables.remove_table,
     "forwarding": forwarding.restore,
+    "iptables": iptables.remove,
 }
 
 #: How a thing is looked for that is no file.
@@ -60,6 +61,7 @@ _FINDERS: dict[str, Callable[[str], bool]] = {
     "mount": lambda path: any(entry.mount_point == path for entry in mountinfo()),
     "link": link_exists,
     "table": nftables.table_exists,
+    "iptables": iptables.accepts,
 }
 
 
@@ -67,7 +69,7 @@ _FINDERS: dict[str, Callable[[str], bool]] = {
 class Owned:
     """One thing that the kit made and that would outlive it; ``path`` is its name, for what is no file.
 
-    ``kind`` is cgroup, mount, directory, link, table (of packet rules) or forwarding (kit.linux.forwarding).
+    ``kind`` is cgroup, mount, directory, link, table (nftables'), iptables (a link's rules) or forwarding.
     """
 
     kind: str

@@ -182,5 +182,3 @@ def test_rubbish_and_a_flood_hurt_nobody_else(container):
         bad.run("python3", "-S", "-E", "-c", FLOOD, question).check()
         assert values(ask(good, "good")) == [here.ip]
         assert max(len(e.place._resolver._tasks) for e in network.endpoints) <= CROWD
-
-

@@ -119,7 +119,8 @@ def test_what_fails_leaves_nothing_and_teaches(container):
         descriptors = len(os.listdir("/proc/self/fd"))
         for netns, interface, number in (
             (gone.pid, None, errno.ENOENT), (os.getpid(), None, errno.EINVAL),
-            ("/etc/passwd", None, errno.EINVAL), (a.pid, "eth0", errno.EEXIST), (a.pid, "x" * 16, errno.ERANGE),
+            ("/etc/passwd", None, errno.EINVAL), (a.pid, "eth0", errno.EEXIST),
+            (a.pid, "x" * 16, errno.ERANGE),
         ):  # fmt: skip
             with pytest.raises(KernelError) as refused:
                 network.connect(netns, interface=interface)
@@ -131,6 +132,11 @@ def test_what_fails_leaves_nothing_and_teaches(container):
 def test_it_is_told_as_docker_tells_it():
     with Network.create("told", subnet="10.99.7.0/24", id="ab" * 32) as network:
         told = json.loads(json.dumps(network.to_json()))
-        assert (told["Name"], told["Id"], told["Driver"], told["Scope"]) == ("told", "ab" * 32, "bridge", "local")
+        assert (told["Name"], told["Id"], told["Driver"], told["Scope"]) == (
+            "told",
+            "ab" * 32,
+            "bridge",
+            "local",
+        )
         assert told["IPAM"]["Config"] == [{"Subnet": "10.99.7.0/24", "Gateway": "10.99.7.1"}]
         assert told["Options"]["com.docker.network.bridge.name"] == network.bridge

@@ -21,7 +21,7 @@ from kit import owner
 from kit.containers.networks.place import Place, at
 from kit.containers.networks.rules import chains
 from kit.containers.networks.subnets import Leases, choose
-from kit.linux import forwarding, nftables
+from kit.linux import forwarding, iptables, nftables
 from kit.linux.netlink import link_exists, visit
 from kit.owner import Owned
 
@@ -140,6 +140,9 @@ class Network:
             value_before = forwarding.file_in(owner.state_directory())
             self._own("forwarding", value_before)
             closed = forwarding.switch_on(value_before)
+        if iptables.drops_forwarded():
+            self._own("iptables", self.bridge)
+            iptables.accept(self.bridge)
         self._own("table", self.bridge)
         nftables.add_table(self.bridge, chains(self.bridge, self._leases.subnet, self.internal, closed))
 
