@@ -182,9 +182,9 @@ def capability_set(add: Iterable[str], drop: Iterable[str], privileged: bool = F
             capabilities.number(name)
     except ValueError as error:
         raise BadConfig(str(error)) from None
-    every = {f"CAP_{name}" for name in capabilities.CAPABILITIES}
+    every = capabilities.names(capabilities.get()[1])  # nobody can give more than what root has here
     kept = every if privileged or "CAP_ALL" in added else {f"CAP_{name}" for name in CAPABILITIES}
-    kept = (set() if "CAP_ALL" in dropped else kept - dropped) | (added & every)
+    kept = (set() if "CAP_ALL" in dropped else kept - dropped) | (added - {"CAP_ALL"})
     return sorted(kept, key=capabilities.number)
 
 

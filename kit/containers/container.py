@@ -69,14 +69,29 @@ class Running:
             self.master = -1
 
 
+class _Held:
+    """A container that waits: a byte to ``go`` lets it run, ``report`` tells what it fails at then."""
+
+    def __init__(self, go: int, report: socket.socket) -> None:
+        self.go, self.report = go, report
+
+    def __enter__(self) -> _Held:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self.go)
+        self.report.close()
+
+
 class Container(Running):
     """A container, from its start to :meth:`close`."""
 
-    def __init__(self, id: str, config: Document, group: Cgroup, process: Process, fds: list[int]) -> None:
+    def __init__(
+        self, id: str, config: Document, group: Cgroup, process: Process, master: int, held: _Held | None
+    ) -> None:
+        super().__init__(process, master)
         self.id, self.config, self.group = id, config, group
-        self._report = socket.socket(fileno=fds.pop(0)) if fds and fds[0] >= 0 else None
-        super().__init__(process, fds[0] if fds else -1)
-        self._go: int | None = None
+        self._held = held
         self._execs: list[Running] = []
         self._oom_killed = False
         self._lock = threading.RLock()
@@ -96,14 +111,12 @@ class Container(Running):
 
         Raises :class:`KernelError` for a program that can't be executed.
         """
-        if self._go is None or self._report is None:
+        if self._held is None:
             raise BadConfig(f"the container {self.id} has been started already")
-        os.write(self._go, b"\n")
-        os.close(self._go)
-        self._go = None
-        with self._report:
-            told = messages.receive(self._report)
-        self._report = None
+        with self._held as held:
+            self._held = None
+            os.write(held.go, b"\n")
+            told = messages.receive(held.report)
         if told is not None:
             raise spawn.failure(told[0])
 
@@ -183,11 +196,9 @@ class Container(Running):
         for running in self._execs:
             running.close()
         super().close()
-        if self._go is not None:
-            os.close(self._go)
-            self._go = None
-        if self._report is not None:
-            self._report.close()
+        if self._held is not None:
+            self._held.__exit__()
+            self._held = None
         self.group.close()
 
 
@@ -232,9 +243,8 @@ def start(
         group.close()
         raise
     fds = process.received()
-    container = Container(id, config, group, process, fds if hold else [-1, *fds])
-    container._go = go
-    return container
+    held = _Held(go, socket.socket(fileno=fds.pop(0))) if go is not None else None
+    return Container(id, config, group, process, fds[0] if fds else -1, held)
 
 
 def _shell_status(status: int | None) -> int | None:

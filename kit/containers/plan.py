@@ -49,16 +49,17 @@ def of_container(config: Document, root: str) -> tuple[dict[str, Any], dict[str,
         raise BadConfig(f"linux.rootfsPropagation {linux['rootfsPropagation']!r} would reach this machine")
     new, joined = _namespaces(linux)
     nodev = 0 if resources.all_devices(linux.get("resources") or {}) else detached.NODEV
-    read_only = list(linux.get("readonlyPaths") or ())
+    attributes: dict[str, int] = {}  # of mounts, given when all is in its place
     mounts = []
     for one in config.get("mounts") or ():
         if one.get("type") == "cgroup":
-            mounts += _cgroup_mounts(one, read_only)
+            mounts += _cgroup_mounts(one, attributes)
         else:
             mounts.append(_mount(one))
     for mounted in mounts:
         if mounted["fstype"] != "devpts":
             mounted["attributes"] |= nodev
+    attributes["/"] = nodev | (detached.RDONLY if (config.get("root") or {}).get("readonly") else 0)
     with_dev = any(one["target"] == "/dev" for one in mounts)
     request = of_process(config, config["process"])
     request["contained"] |= {
@@ -68,8 +69,8 @@ def of_container(config: Document, root: str) -> tuple[dict[str, Any], dict[str,
         "cwd": request["cwd"],
         "sysctls": _sysctls(linux.get("sysctl") or {}, {*new, *joined}),
         "masked": list(linux.get("maskedPaths") or ()),
-        "read_only": read_only,
-        "root_attributes": nodev | (detached.RDONLY if (config.get("root") or {}).get("readonly") else 0),
+        "read_only": list(linux.get("readonlyPaths") or ()),
+        "attributes": {path: value for path, value in attributes.items() if value},
         "init": (config.get("annotations") or {}).get(INIT) == "true",
     }
     hostname, domainname = config.get("hostname"), config.get("domainname")
@@ -126,7 +127,7 @@ def of_process(config: Document, process: Document) -> dict[str, Any]:
             "rlimits": [_rlimit(one) for one in process.get("rlimits") or ()],
             "oom_score_adj": process.get("oomScoreAdj"),
             "capabilities": _capabilities(process.get("capabilities") or {}),
-            **{"init": False, "mounts": [], "masked": [], "read_only": [], "root_attributes": 0},
+            **{"init": False, "mounts": [], "masked": [], "read_only": [], "attributes": {}},
         },
     }
 
@@ -176,14 +177,14 @@ def _mount(one: Document) -> dict[str, Any]:
     }
 
 
-def _cgroup_mounts(one: Document, read_only: list[str]) -> list[dict[str, Any]]:
+def _cgroup_mounts(one: Document, attributes: dict[str, int]) -> list[dict[str, Any]]:
     """The group as the container sees it: cgroup2, or one tree for each of v1's hierarchies."""
     top = _mount(one)
     trees = hierarchy.hierarchies()
     if all(tree.version == 2 for tree in trees):
         return [top | {"fstype": "cgroup2", "source": "cgroup"}]
     if top["attributes"] & detached.RDONLY:
-        read_only.append(top["target"])  # once all are in their place
+        attributes[top["target"]] = detached.RDONLY
     writable = top | {"attributes": top["attributes"] & ~detached.RDONLY}
     found = [writable | {"fstype": "tmpfs", "source": "tmpfs", "options": ["mode=755"]}]
     for tree in trees:

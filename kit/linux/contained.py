@@ -15,18 +15,20 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from errno import EACCES, ENOENT
+from functools import cache
 from typing import Any, Protocol
 
 from kit.linux import capabilities, detached, prctl, seccomp, terminal
 from kit.linux.errors import KernelError
 from kit.linux.libc import NR_CLOSE_RANGE, syscall
-from kit.linux.mount import MNT_DETACH, MS_PRIVATE, MS_REC, MountFlags, mount, umount
+from kit.linux.mount import MS_PRIVATE, MS_REC, MountFlags, mount
 from kit.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 from kit.linux.pivot_root import pivot_root
 
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS  # /proc/self/fd/N may lead out of the root
 _QUIET = detached.NOSUID | detached.NODEV | detached.NOEXEC
 _NULL_DEVICE = os.makedev(1, 3)
+_HIDDEN = "/sys"  # of this machine's: in the new mount namespace nothing of it is needed any more
 _ALL = signal.valid_signals()
 
 
@@ -59,7 +61,7 @@ def build(root: str, plan: Mapping[str, Any], step: Step) -> None:
         step.name = "set oom_score_adj"
         _write("/proc/self/oom_score_adj", str(plan["oom_score_adj"]))
     binds = [_copy(one, step) if one["bind"] else -1 for one in plan["mounts"]]
-    nodes = _nodes(root, plan["devices"], step)
+    nodes = _nodes(plan["devices"], step)
     step.name = f"pivot_root to {root}"
     pivot_root(root)
     for one, bind in zip(plan["mounts"], binds, strict=True):
@@ -88,19 +90,19 @@ def close_off(plan: Mapping[str, Any], step: Step) -> None:
     """Cover what may not be seen and protect what may not be written; the terminal is there by now."""
     for path in plan["read_only"]:
         step.name = f"protect {path}"
-        if (fd := _open_any(path)) is not None:
+        if (fd := _find(path)) is not None:
             copy = detached.tree("", fd, recursive=True)
             detached.set_attributes(copy, detached.RDONLY, recursive=True)
             _put(copy, fd)
     for path in plan["masked"]:
         step.name = f"cover {path}"
-        if (fd := _open_any(path)) is not None:
+        if (fd := _find(path)) is not None:
             _put(_cover(stat.S_ISDIR(os.fstat(fd).st_mode)), fd)
-    if plan["root_attributes"]:
-        step.name = "protect the root"
-        root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        detached.set_attributes(root, plan["root_attributes"])
-        os.close(root)
+    for path, attributes in plan["attributes"].items():
+        step.name = f"protect {path}"
+        if (fd := _find(path)) is not None:
+            detached.set_attributes(fd, attributes)
+            os.close(fd)
 
 
 def console(plan: Mapping[str, Any], step: Step, user: tuple[int, int]) -> int:
@@ -208,17 +210,19 @@ def _write(path: str, text: str) -> None:
 
 
 def _open(path: str, flags: int, resolve: int = _INSIDE) -> int:
-    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    try:
-        return openat2(root, path, flags, resolve=resolve)
-    finally:
-        os.close(root)
+    return openat2(_root(), path, flags, resolve=resolve)
 
 
-def _open_any(path: str) -> int | None:
-    """An existing path that is no link and has none on its way; None where there is nothing."""
+@cache
+def _root() -> int:
+    """The root, opened once it is the container's; exec closes it."""
+    return os.open("/", os.O_PATH | os.O_CLOEXEC)
+
+
+def _find(path: str, resolve: int = _INSIDE | RESOLVE_NO_SYMLINKS) -> int | None:
+    """An existing path, by default one with no link on its way; None where there is nothing."""
     try:
-        return _open(path, os.O_PATH, _INSIDE | RESOLVE_NO_SYMLINKS)
+        return _open(path, os.O_PATH, resolve)
     except KernelError as error:
         if error.errno == ENOENT:
             return None
@@ -227,22 +231,18 @@ def _open_any(path: str) -> int | None:
 
 def _place(path: str, directory: bool, resolve: int = _INSIDE) -> int:
     """Open where something is to be mounted; what is missing of the path is made. Links stay in the root."""
-    here = _open("/", os.O_PATH)
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    for i, part in enumerate(parts, 1):
-        try:
-            there = _open("/".join(parts[:i]), os.O_PATH, resolve)
-        except KernelError as error:
-            if error.errno != ENOENT:
-                raise
-            if i < len(parts) or directory:
-                os.mkdir(part, 0o755, dir_fd=here)
-            else:
-                os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=here))
-            there = openat2(here, part, os.O_PATH, resolve=resolve)
-        os.close(here)
-        here = there
-    return here
+    if (there := _find(path, resolve)) is not None:
+        return there
+    above, _, name = path.rstrip("/").rpartition("/")
+    parent = _place(above or "/", True, resolve)
+    try:
+        if directory:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
+        return openat2(parent, name, os.O_PATH, resolve=resolve)
+    finally:
+        os.close(parent)
 
 
 def _put(mount_fd: int, place: int) -> None:
@@ -272,7 +272,7 @@ def _attach(one: Mapping[str, Any], bind: int) -> None:
     _put(bind, place)
 
 
-def _nodes(root: str, devices: list[dict[str, Any]], step: Step) -> list[int]:
+def _nodes(devices: list[dict[str, Any]], step: Step) -> list[int]:
     """Device nodes, made in a tmpfs that is seen by nobody, each as a mount of its own.
 
     All that the container can write to is mounted nodev: only these nodes open a device.
@@ -280,16 +280,15 @@ def _nodes(root: str, devices: list[dict[str, Any]], step: Step) -> list[int]:
     if not devices:
         return []
     step.name = "make the devices"
-    mount("tmpfs", root, "tmpfs", MountFlags.NOSUID | MountFlags.NOEXEC)
+    mount("tmpfs", _HIDDEN, "tmpfs", MountFlags.NOSUID | MountFlags.NOEXEC)  # goes with the old root
     nodes = []
     for i, one in enumerate(devices):
         step.name = f"make the device {one['path']}"
-        path = f"{root}/{i}"
+        path = f"{_HIDDEN}/{i}"
         os.mknod(path, one["mode"], one["device"])
         os.chmod(path, stat.S_IMODE(one["mode"]))
         os.chown(path, one["uid"], one["gid"])
         nodes.append(detached.tree(path))
-    umount(root, MNT_DETACH)
     return nodes
 
 

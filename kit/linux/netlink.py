@@ -51,7 +51,11 @@ def visit(what: str, work: Callable[[], T], netns: str | None = None) -> T:
         except BaseException as error:  # whatever it is, the thread that asked raises it again
             done.set_exception(error)
 
-    threading.Thread(target=run, name="netlink").start()
+    thread = threading.Thread(target=run, name="netlink")
+    try:
+        thread.start()
+    except RuntimeError:  # at the program's end, from Python 3.12 on: no loop runs then
+        run()
     try:
         return done.result()
     except (OSError, NetlinkError) as error:

@@ -68,6 +68,30 @@ def test_a_udp_port(container):
         published.close()
 
 
+def test_a_udp_sender_that_goes_on_reaches_the_next_container(container):
+    """The kernel remembers where a flow went; a container started again may have another address."""
+    a, b = container(), container()
+    for one in (a, b):
+        one.start("python3", "-S", "-E", "-c", ECHO)
+        while ":2328 " not in one.run("cat", "/proc/net/udp").stdout:
+            pass
+    with Network.create("app") as network, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        first, second = network.connect(a.pid), network.connect(b.pid)
+        published = publish("127.0.0.1", 0, first.ip, 9000, "udp")
+        port = published.host_port
+        sock.settimeout(5)
+        sock.connect(("127.0.0.1", port))
+        for there in (second, first):
+            sock.send(b"hello")
+            assert sock.recv(2000) == b"HELLO"
+            published.close()
+            sock.send(b"to nobody")
+            with pytest.raises(ConnectionRefusedError):
+                sock.recv(2000)
+            published = publish("127.0.0.1", port, there.ip, 9000, "udp")
+        published.close()
+
+
 def test_one_address_only(container, tmp_path):
     a, b = container(), container()
     with Network.create("app") as network, Network.create("other") as other:

@@ -211,7 +211,7 @@ class Network:
                 endpoint.place.unplug(endpoint)
             for link in [owned for owned in self._owned if owned.kind == "link" and not owned.exists()]:
                 self._owned.remove(link)
-                owner.release(link)
+                owner.journal().forget(link)
 
     def close(self) -> None:
         """Unplug all, and remove the network; a second time is fine."""

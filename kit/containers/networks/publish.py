@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 
 from kit import owner
 from kit.linux.errors import KernelError
+from kit.linux.netlink import visit
 from kit.linux.nftables import add_table, redirect, when
 
 _PROTOCOLS = {
@@ -38,9 +39,25 @@ class Published:
     _table: owner.Owned
 
     def close(self) -> None:
-        """Publish it no longer; connections that are open go on."""
+        """Publish it no longer; TCP connections that are open go on."""
         owner.release(self._table)
         self._socket.close()
+        if self.protocol == "udp":
+            self.forget_flows()
+
+    def forget_flows(self) -> None:
+        """A UDP sender that goes on would be sent on to where its first packet went: not any more."""
+        from pyroute2 import Conntrack
+        from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple
+
+        def forget() -> None:
+            with Conntrack() as table:
+                to_port = NFCTAttrTuple(proto=socket.IPPROTO_UDP, dport=self.host_port)
+                for flow in list(table.dump_entries(tuple_orig=to_port)):
+                    if flow.tuple_reply.saddr in (flow.tuple_orig.daddr, self.container_ip):
+                        table.delete(flow)
+
+        visit(f"forget the flows to UDP port {self.host_port}", forget)
 
 
 def publish(
@@ -81,4 +98,7 @@ def publish(
         refused = KernelError(f"publish {host_ip}:{host_port}/{protocol}", error.errno or 0)
         refused.remedy = _REMEDIES.get(refused.errno_name, "")
         raise refused from None
-    return Published(host_ip, host_port, container_ip, container_port, protocol, sock, table)
+    published = Published(host_ip, host_port, container_ip, container_port, protocol, sock, table)
+    if protocol == "udp":
+        published.forget_flows()
+    return published
