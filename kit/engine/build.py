@@ -1,0 +1,143 @@
+"""POST /build: the classic builder, by chapter 05's. The context comes as a tar archive. See "Build an image"."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from kit import owner
+from kit.engine import asked
+from kit.engine.errors import bad
+from kit.engine.streams import Tell, progress, received
+from kit.images.build import Done, Event, Output, Started, Warned, build
+from kit.images.image import Image
+from kit.images.store import Store
+from kit.images.unpack import unpack
+from kit.linux.errors import KernelError
+from kit.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+
+if TYPE_CHECKING:
+    from kit.engine.server import Engine
+
+_REFUSED = ("remote", "squash", "extrahosts", "cgroupparent", "outputs", "platform", "cachefrom")
+_EMPTY = ("", "[]", "{}", "null", "false", "0", "None")
+
+
+def with_changes(store: Store, image: Image, changes: Sequence[str]) -> Image:
+    """The image with instructions of a Dockerfile on top, as `docker commit --change` has them."""
+    if not changes:
+        return image
+    with owner.directory("changes") as directory:
+        (directory / "Dockerfile").write_text("\n".join([f"FROM {image.id}", *changes]))
+        name = f"none@{image.id}"
+        store.tag(name, image.descriptor)
+        try:
+            return build(store, directory).image
+        finally:
+            store.untag(name)
+
+
+class BuildApi:
+    """The requests that concern building."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/build", self.build), web.post("/build/prune", self.prune)]
+
+    async def prune(self, request: web.Request) -> web.Response:
+        return asked.reply({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+    async def build(self, request: web.Request) -> web.StreamResponse:
+        from kit.engine.images import give, named
+
+        query, source = request.query, received(request)
+        for name in _REFUSED:
+            if query.get(name, "") not in _EMPTY:
+                raise bad(f"the engine builds without {name}")
+        if query.get("version", "1") != "1":
+            raise bad("only the classic builder (version 1) is here: set DOCKER_BUILDKIT=0")
+        arguments, labels = _mapping(request, "buildargs"), _mapping(request, "labels")
+        tags = [named(tag, "") for tag in query.getall("t", []) if tag]
+        quiet, network = asked.flag(request, "q"), query.get("networkmode", "")
+        if network not in ("", "default", "none", "host"):
+            raise bad(f"networkmode is none or host in a build, and not {network!r:.40}")
+
+        def work(tell: Tell) -> None:
+            with owner.directory("context") as context, self.engine.store.writing():
+                unpack(source, context)
+                built = build(
+                    self.engine.store,
+                    context,
+                    dockerfile=_dockerfile(context, query.get("dockerfile") or "Dockerfile"),
+                    target=query.get("target") or None,
+                    build_args={key: text for key, text in arguments.items() if text is not None},
+                    labels={key: text or "" for key, text in labels.items()},
+                    no_cache=asked.flag(request, "nocache"),
+                    network="host" if network == "host" else "none",
+                    progress=None if quiet else _Classic(tell),
+                )
+                give(self.engine.store, tags, built.image.descriptor)
+            if quiet:
+                return tell({"stream": f"{built.image.id}\n"})
+            tell({"aux": {"ID": built.image.id}})
+            tell({"stream": f"Successfully built {built.image.id[7:19]}\n"})
+            for tag in query.getall("t", []):
+                tell(
+                    {
+                        "stream": f"Successfully tagged {tag if ':' in tag.rpartition('/')[2] else f'{tag}:latest'}\n"
+                    }
+                )
+
+        return await progress(request, work)
+
+
+def _mapping(request: web.Request, name: str) -> dict[str, str | None]:
+    try:
+        found = json.loads(request.query.get(name) or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(
+        text is None or isinstance(text, str) for text in found.values()
+    ):
+        raise bad(f"{name} must be an object of strings")
+    return found
+
+
+def _dockerfile(context: Path, name: str) -> Path:
+    """The Dockerfile in the context; a link in its place could lead to a file of this machine's."""
+    directory = os.open(context, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(openat2(directory, name, os.O_PATH, resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS))
+    except KernelError as error:
+        raise bad(f"Cannot locate specified Dockerfile: {name} ({error.errno_name})") from None
+    finally:
+        os.close(directory)
+    return context / name
+
+
+class _Classic:
+    """A build's events in the words of Docker's classic builder."""
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(step):
+                self.tell({"stream": f"Step {step.number}/{step.total} : {step.text}"})
+                self.tell({"stream": "\n"})
+            case Output(_, data):
+                self.tell({"stream": self.decode(data)})
+            case Done(step) if not step.error:
+                self.tell({"stream": f" ---> {'Using cache' if step.cached else step.time}\n"})
+            case Warned(text):
+                self.tell({"stream": f"[Warning] {text}\n"})

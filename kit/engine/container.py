@@ -1,0 +1,194 @@
+"""A container as the engine knows it: a document on disk, and what belongs to it while it runs.
+
+The document is <data root>/containers/<id>/config.json, replaced in one step with every change; it has the
+keys of `docker inspect`. See "Inspect a container" of the Docker Engine API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit.engine.disk import Disk
+from kit.engine.logs import Log, stamp
+from kit.engine.stdio import Audience, Stdio
+from kit.images.descriptor import Descriptor
+from kit.images.documents import Document
+from kit.images.image import Image
+from kit.images.shown import age
+from kit.images.store import Store
+
+if TYPE_CHECKING:
+    from kit.containers import Container as Task
+    from kit.engine.networks import Plugged
+
+NEVER = "0001-01-01T00:00:00Z"
+CREATED: Document = {
+    "Status": "created", "Running": False, "Paused": False, "Restarting": False, "OOMKilled": False,
+    "Dead": False, "Pid": 0, "ExitCode": 0, "Error": "", "StartedAt": NEVER, "FinishedAt": NEVER,
+}  # fmt: skip
+
+
+class Container:
+    """One container. Everything but its disk belongs to the engine's loop."""
+
+    def __init__(self, store: Store, directory: Path, document: Document) -> None:
+        self.document, self.directory = document, directory
+        self.id: str = document["Id"]
+        self.image_id: str = document["Image"]
+        self.disk = Disk(directory, Image(store, Descriptor.from_json(document["Manifest"])))
+        self.log = Log(
+            directory / f"{self.id}-json.log", (self.host.get("LogConfig") or {}).get("Config") or {}
+        )
+        self.audience = Audience(self.log)
+        self.task: Task | None = None  # the runtime's, while it runs
+        self.stdio: Stdio | None = None
+        self.plugged: Plugged | None = None
+        self.lock = asyncio.Lock()  # one change at a time
+        self.started, self.stopped, self.removed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.stopped.set()
+        self.pause = 0.05  # seconds before the next restart, doubled with each
+        self.next_exit = asyncio.Event()  # set and replaced at each end
+        self.execs: dict[str, Any] = {}
+        self.jobs: set[asyncio.Task[None]] = set()  # its supervisor, and its health check
+
+    @property
+    def name(self) -> str:
+        return str(self.document["Name"]).lstrip("/")
+
+    @property
+    def config(self) -> Document:
+        return self.document["Config"]  # type: ignore[no-any-return]
+
+    @property
+    def host(self) -> Document:
+        return self.document["HostConfig"]  # type: ignore[no-any-return]
+
+    @property
+    def state(self) -> Document:
+        return self.document["State"]  # type: ignore[no-any-return]
+
+    @property
+    def terminal(self) -> bool:
+        return bool(self.config.get("Tty"))
+
+    @property
+    def running(self) -> bool:
+        return bool(self.state["Running"])
+
+    def save(self) -> None:
+        """Replace the document on disk; a reader sees the old one or the new one."""
+        temporary = self.directory / ".config.json"
+        temporary.write_text(json.dumps(self.document))
+        os.replace(temporary, self.directory / "config.json")
+
+    def attributes(self, **more: str) -> dict[str, str]:
+        """What events tell of it."""
+        return {"image": self.config["Image"], "name": self.name, **(self.config.get("Labels") or {}), **more}
+
+    def began(self, pid: int) -> None:
+        """Note that it runs."""
+        running = {"Status": "running", "Running": True, "Pid": pid, "StartedAt": stamp()}
+        self.document["State"] = {**CREATED, "FinishedAt": self.state["FinishedAt"], **running}
+        self.document["StoppedByHand"] = False
+        self.stopped.clear()
+        self.started.set()
+        self.save()
+
+    def over(self, status: int, out_of_memory: bool = False, error: str = "") -> None:
+        """Note that it has ended."""
+        ended = {"Status": "exited", "Running": False, "Paused": False, "Restarting": False, "Pid": 0}
+        self.started.clear()
+        self.state.update(ended, ExitCode=status, OOMKilled=out_of_memory, FinishedAt=stamp(), Error=error)
+        self.save()
+
+    # As the API shows it
+
+    def inspect(self) -> Document:
+        """GET /containers/{id}/json."""
+        words = [*(self.config.get("Entrypoint") or []), *(self.config.get("Cmd") or [])]
+        ours = ("Manifest", "StoppedByHand", "Networks", "Files")
+        files = {f"{name}Path": str(self.directory / file) for name, file in _FILES.items()}
+        return {
+            **{key: value for key, value in self.document.items() if key not in ours},
+            "Path": words[0],
+            "Args": words[1:],
+            **files,
+            "LogPath": str(self.log.path),
+            "Driver": "overlay",
+            "Platform": "linux",
+            "ExecIDs": [one for one, run in self.execs.items() if run.running] or None,
+            "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": str(self.disk.upper)}},
+            "NetworkSettings": self.network_settings(),
+            "MountLabel": "",
+            "ProcessLabel": "",
+            "AppArmorProfile": "",
+        }
+
+    def network_settings(self) -> Document:
+        """Its networks and ports."""
+        networks = {name: {**_UNPLUGGED, **wish} for name, wish in self.document["Networks"].items()}
+        ports: Document = dict.fromkeys(self.config.get("ExposedPorts") or {})
+        if self.plugged:
+            for name, endpoint in self.plugged.settings().items():
+                networks[name] = {**networks.get(name, {}), **endpoint}
+            ports |= self.plugged.ports()
+        first = networks.get("bridge", _UNPLUGGED)
+        return {"Networks": networks, "Ports": ports, "SandboxKey": "", **{key: first[key] for key in _FIRST}}
+
+    def summary(self) -> Document:
+        """A line of GET /containers/json."""
+        words = [*(self.config.get("Entrypoint") or []), *(self.config.get("Cmd") or [])]
+        settings = self.network_settings()
+        ports = []
+        for name, places in settings["Ports"].items():
+            private, _, protocol = name.partition("/")
+            for place in places or [{}]:
+                port: Document = {"PrivatePort": int(private), "Type": protocol or "tcp"}
+                if place:
+                    port |= {"IP": place["HostIp"], "PublicPort": int(place["HostPort"])}
+                ports.append(port)
+        return {
+            "Id": self.id,
+            "Names": [f"/{self.name}"],
+            "Image": self.config["Image"],
+            "ImageID": self.image_id,
+            "Command": shlex.join(words),
+            "Created": int(datetime.fromisoformat(self.document["Created"]).timestamp()),
+            "Ports": ports if self.running else [],
+            "Labels": self.config.get("Labels") or {},
+            "State": self.state["Status"],
+            "Status": self.status(),
+            "HostConfig": {"NetworkMode": self.host.get("NetworkMode") or "default"},
+            "NetworkSettings": {"Networks": settings["Networks"]},
+            "Mounts": self.document["Mounts"],
+        }
+
+    def status(self) -> str:
+        """The STATUS of `docker ps`."""
+        state = self.state
+        if state["Status"] == "created":
+            return "Created"
+        if state["Restarting"]:
+            return f"Restarting ({state['ExitCode']}) {age(state['FinishedAt'])}"
+        if not state["Running"]:
+            return f"Exited ({state['ExitCode']}) {age(state['FinishedAt'])}"
+        text = f"Up {age(state['StartedAt'], datetime.now(UTC)).removesuffix(' ago')}"
+        if health := state.get("Health"):
+            shown = "health: starting" if health["Status"] == "starting" else health["Status"]
+            text += f" ({shown})"
+        return f"{text} (Paused)" if state["Paused"] else text
+
+
+_FILES = {"Hostname": "hostname", "Hosts": "hosts", "ResolvConf": "resolv.conf"}
+_UNPLUGGED: Document = {
+    "IPAMConfig": None, "Links": None, "Aliases": None, "NetworkID": "", "EndpointID": "", "Gateway": "",
+    "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+    "MacAddress": "", "DriverOpts": None,
+}  # fmt: skip
+_FIRST = ("EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "MacAddress")

@@ -1,0 +1,457 @@
+"""Containers, as the Docker Engine API asks for them. See "Containers" of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from kit.engine import asked, options
+from kit.engine.build import with_changes
+from kit.engine.container import CREATED, Container
+from kit.engine.errors import bad, conflict
+from kit.engine.execs import attached
+from kit.engine.images import found, give, named
+from kit.engine.life import number_of
+from kit.engine.logs import stamp
+from kit.engine.networks import network_of
+from kit.engine.stats import answer as stats
+from kit.engine.stdio import Client
+from kit.engine.streams import STDERR, STDOUT, frame, take_over
+from kit.engine.volumes import size_of
+from kit.images.commit import commit
+from kit.images.documents import Document
+
+if TYPE_CHECKING:
+    from kit.engine.server import Engine
+
+_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_FILTERS = (
+    "id", "name", "label", "status", "ancestor", "exited", "before", "since", "volume", "network", "health",
+)  # fmt: skip
+_MOODS = "brave busy calm clever eager fair gentle happy keen lively modest proud quiet sharp witty".split()
+_PEOPLE = "hopper knuth lamport liskov lovelace naur perlman ritchie shannon stallman thompson torvalds turing".split()
+
+
+class ContainerApi:
+    """The requests that concern containers, but for exec and files."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.life = engine, engine.life
+
+    def routes(self) -> list[web.RouteDef]:
+        one = "/containers/{id}"
+        simple = {"start": self.start, "stop": self.stop, "restart": self.restart, "kill": self.kill}
+        simple |= {"pause": self.pause, "unpause": self.pause, "rename": self.rename, "resize": self.resize}
+        simple |= {"update": self.update, "attach": self.attach, "wait": self.wait}
+        reads = {"json": self.inspect, "logs": self.logs, "top": self.top, "stats": self.stats}
+        return [
+            web.get("/containers/json", self.list),
+            web.post("/containers/create", self.create),
+            web.post("/containers/prune", self.prune),
+            web.post("/commit", self.commit),
+            web.get(f"{one}/changes", self.changes),
+            web.delete(one, self.delete),
+            *(web.post(f"{one}/{name}", handler) for name, handler in simple.items()),
+            *(web.get(f"{one}/{name}", handler) for name, handler in reads.items()),
+        ]
+
+    def _find(self, request: web.Request) -> Container:
+        return self.engine.find(request.match_info["id"])
+
+    # Create
+
+    async def create(self, request: web.Request) -> web.Response:
+        document = await asked.body(request)
+        options.check(document)
+        name = (request.query.get("name") or self._free_name()).lstrip("/")
+        self._check_name(name)
+        container_id = secrets.token_hex(32)
+        self.engine.names[name] = container_id  # from now on it is taken
+        try:
+            container = await asyncio.to_thread(self._make, container_id, name, document)
+        except BaseException:
+            del self.engine.names[name]
+            await asyncio.to_thread(shutil.rmtree, self.engine.root / "containers" / container_id, True)
+            raise
+        self.engine.add(container)
+        self.life.tell(container, "create")
+        return asked.reply({"Id": container.id, "Warnings": []}, status=201)
+
+    def _free_name(self) -> str:
+        while (name := f"{secrets.choice(_MOODS)}_{secrets.choice(_PEOPLE)}") in self.engine.names:
+            if len(self.engine.names) > 100:
+                return f"{name}_{secrets.token_hex(4)}"
+        return name
+
+    def _check_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise bad(f"Invalid container name ({name:.80}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        if name in self.engine.names:
+            raise conflict(
+                f'Conflict. The container name "/{name}" is already in use by container '
+                f'"{self.engine.names[name]}". You have to remove (or rename) that container to be able to reuse that name.'
+            )
+
+    def _make(self, container_id: str, name: str, document: Document) -> Container:
+        """In a thread: the document, the directory, the volumes."""
+        image = found(self.engine.store, document["Image"])
+        host = document.get("HostConfig") or {}
+        config = options.merged(document, image.config.get("config") or {})
+        mode = host.get("NetworkMode") or "default"
+        if mode.startswith("container:"):
+            self.engine.find(mode.partition(":")[2])
+        endpoints = (document.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+        own = network_of(mode)
+        networks = (
+            {self.engine.networks.find(own)["Name"]: endpoints.get(mode) or endpoints.get(own) or {}}
+            if own
+            else {}
+        )
+        for other in endpoints.keys() - {mode, own} if own else ():
+            networks[self.engine.networks.find(other)["Name"]] = endpoints[other] or {}
+        options.ports(host, config["ExposedPorts"])
+        options.for_runtime(config, host)
+        config["Hostname"] = config.get("Hostname") or container_id[:12]
+        record = {
+            "Id": container_id,
+            "Name": f"/{name}",
+            "Created": stamp(),
+            "Image": image.id,
+            "Manifest": image.descriptor.to_json(),
+            "Config": config,
+            "HostConfig": {**host, "NetworkMode": mode},
+            "State": dict(CREATED),
+            "Mounts": self._mounts(config, host),
+            "Networks": {key: value or {} for key, value in networks.items()},
+            "RestartCount": 0,
+            "StoppedByHand": False,
+        }
+        directory = self.engine.root / "containers" / container_id
+        directory.mkdir(mode=0o700)
+        container = Container(self.engine.store, directory, record)
+        container.disk.hold()
+        fresh = [one for one in record["Mounts"] if one["Type"] == "volume" and not one.pop("NoCopy", False)]
+        if any(not any(Path(one["Source"]).iterdir()) for one in fresh):
+            with container.disk.mounted() as tree:
+                for one in fresh:
+                    self.engine.volumes.fill(one["Name"], tree, one["Destination"])
+        container.save()
+        return container
+
+    def _mounts(self, config: Document, host: Document) -> list[Document]:
+        """What is mounted over the image: bind mounts and volumes, by where they go."""
+        by_target: dict[str, Document] = {}
+
+        def put(target: str, source: str, read_only: bool, no_copy: bool = False) -> None:
+            if not target.startswith("/") or target == "/":
+                raise bad(f"invalid mount target {target!r:.80}: it must be an absolute path, and not '/'")
+            common = {"Destination": target, "RW": not read_only, "Mode": "ro" if read_only else ""}
+            if source.startswith("/"):
+                if not Path(source).exists():
+                    raise bad(
+                        f'invalid mount config for type "bind": bind source path does not exist: {source}'
+                    )
+                by_target[target] = {"Type": "bind", "Source": source, "Propagation": "rprivate", **common}
+                return
+            volume = self.engine.volumes.make(source)
+            about = {
+                "Type": "volume",
+                "Name": volume["Name"],
+                "Source": volume["Mountpoint"],
+                "Driver": "local",
+            }
+            by_target[target] = {**about, **common, "Anonymous": not source, "NoCopy": no_copy}
+
+        for text in host.get("VolumesFrom") or ():
+            other, _, mode = text.partition(":")
+            for one in self.engine.find(other).document["Mounts"]:
+                by_target[one["Destination"]] = {**one, "RW": one["RW"] and mode != "ro"}
+        for text in host.get("Binds") or ():
+            source, colon, rest = text.partition(":")
+            target, _, mode = rest.partition(":")
+            if not colon:
+                raise bad(f"{text!r:.80}: a bind is SOURCE:TARGET[:ro]")
+            words = set(mode.split(",")) - {
+                "",
+                "rw",
+                "z",
+                "Z",
+                "ro",
+                "nocopy",
+                "rprivate",
+                "delegated",
+                "cached",
+            }
+            if words:
+                raise bad(f"{text!r:.80}: the engine does not have the mode {min(words)}")
+            if source.startswith("/"):
+                Path(source).mkdir(parents=True, exist_ok=True) if not Path(source).exists() else None
+            put(target, source, "ro" in mode.split(","), "nocopy" in mode)
+        for one in host.get("Mounts") or ():
+            if others := {key for key, value in one.items() if value} - {
+                "Type",
+                "Source",
+                "Target",
+                "ReadOnly",
+            }:
+                raise bad(f"the engine does not have the option Mounts.{min(others)}")
+            kind, source = one.get("Type"), one.get("Source") or ""
+            if kind not in ("bind", "volume", "tmpfs") or (kind == "bind") != source.startswith("/"):
+                raise bad(
+                    f"a mount of type {kind!r:.20} from {source!r:.80}: there are bind, volume and tmpfs"
+                )
+            if kind != "tmpfs":
+                put(one.get("Target") or "", source, bool(one.get("ReadOnly")))
+        for target in config["Volumes"]:
+            if target not in by_target and target not in (host.get("Tmpfs") or {}):
+                put(target, "", False)
+        return list(by_target.values())
+
+    # What there is
+
+    async def list(self, request: web.Request) -> web.Response:
+        wanted, limit = asked.filters(request, _FILTERS), int(asked.number(request, "limit") or 0)
+        every = asked.flag(request, "all") or limit > 0 or "status" in wanted or "exited" in wanted
+        rows = sorted(self.engine.containers, key=lambda one: str(one.document["Created"]), reverse=True)
+        for key, older in (("before", True), ("since", False)):
+            for text in wanted.get(key, ()):
+                pivot = self.engine.find(text).document["Created"]
+                rows = [
+                    one for one in rows if one is not pivot and (one.document["Created"] < pivot) == older
+                ]
+                rows = [one for one in rows if one.document["Created"] != pivot]
+        rows = [one for one in rows if (every or one.running) and self._fits(one, wanted)]
+        shown = [one.summary() for one in (rows[:limit] if limit > 0 else rows)]
+        if asked.flag(request, "size"):
+            for row, one in zip(shown, rows, strict=False):
+                size = await asyncio.to_thread(size_of, one.disk.upper)
+                row |= {"SizeRw": size, "SizeRootFs": size + one.disk.image.size}
+        return asked.reply(shown)
+
+    def _fits(self, container: Container, wanted: dict[str, list[str]]) -> bool:
+        def ancestor(text: str) -> bool:
+            image = container.image_id
+            known = self.engine.store.tags().get(named(text, "")) if not text.startswith("sha256:") else None
+            return image.startswith((text, f"sha256:{text}")) or bool(
+                known and known.digest == container.document["Manifest"]["digest"]
+            )
+
+        tests: dict[str, Any] = {
+            "id": lambda text: container.id.startswith(text),
+            "name": lambda text: re.search(text, f"/{container.name}") is not None,
+            "status": lambda text: container.state["Status"] == text,
+            "ancestor": ancestor,
+            "exited": lambda text: (
+                container.state["Status"] == "exited" and str(container.state["ExitCode"]) == text
+            ),
+            "volume": lambda text: any(
+                text in (m.get("Name"), m["Destination"]) for m in container.document["Mounts"]
+            ),
+            "network": lambda text: text in container.document["Networks"],
+            "health": lambda text: (container.state.get("Health") or {"Status": "none"})["Status"] == text,
+        }
+        return asked.labelled(container.config.get("Labels"), wanted.get("label", ())) and all(
+            any(tests[key](text) for text in texts) for key, texts in wanted.items() if key in tests
+        )
+
+    async def inspect(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        document = container.inspect()
+        if asked.flag(request, "size"):
+            size = await asyncio.to_thread(size_of, container.disk.upper)
+            document |= {"SizeRw": size, "SizeRootFs": size + container.disk.image.size}
+        return asked.reply(document)
+
+    async def changes(self, request: web.Request) -> web.Response:
+        return asked.reply(await asyncio.to_thread(self._find(request).disk.changes) or None)
+
+    async def logs(self, request: web.Request) -> web.StreamResponse:
+        container = self._find(request)
+        return await container.log.answer(request, container.terminal, container.stopped)
+
+    async def stats(self, request: web.Request) -> web.StreamResponse:
+        return await stats(request, self._find(request))
+
+    async def top(self, request: web.Request) -> web.Response:
+        """The processes, as ps(1) of this machine lists them."""
+        container = self._find(request)
+        if container.task is None:
+            raise conflict(f"Container {container.id} is not running")
+        words = (request.query.get("ps_args") or "-ef").split()
+        pids = await asyncio.to_thread(container.task.pids)
+        done = await asyncio.to_thread(subprocess.run, ["ps", *words], capture_output=True, text=True)
+        titles, *lines = done.stdout.splitlines() or [""]
+        names = titles.split()
+        if done.returncode or "PID" not in names:
+            raise bad(f"ps {' '.join(words)}: {done.stderr.strip() or 'it shows no PID'}")
+        rows = [line.split(None, len(names) - 1) for line in lines]
+        place = names.index("PID")
+        return asked.reply({"Titles": names, "Processes": [row for row in rows if int(row[place]) in pids]})
+
+    # What is done with one
+
+    async def start(self, request: web.Request) -> web.Response:
+        return web.Response(status=204 if await self.life.start(self._find(request)) else 304)
+
+    async def stop(self, request: web.Request) -> web.Response:
+        stopped = await self.life.stop(self._find(request), asked.number(request, "t"))
+        return web.Response(status=204 if stopped else 304)
+
+    async def restart(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        await self.life.stop(container, asked.number(request, "t"))
+        await self.life.start(container)
+        self.life.tell(container, "restart")
+        return web.Response(status=204)
+
+    async def kill(self, request: web.Request) -> web.Response:
+        await self.life.kill(self._find(request), number_of(request.query.get("signal") or "KILL"))
+        return web.Response(status=204)
+
+    async def pause(self, request: web.Request) -> web.Response:
+        await self.life.pause(self._find(request), request.path.endswith("/pause"))
+        return web.Response(status=204)
+
+    async def rename(self, request: web.Request) -> web.Response:
+        container, name = self._find(request), request.query.get("name", "").lstrip("/")
+        self._check_name(name)
+        old = container.name
+        self.engine.names[name] = self.engine.names.pop(old)
+        container.document["Name"] = f"/{name}"
+        container.save()
+        self.life.tell(container, "rename", oldName=f"/{old}")
+        return web.Response(status=204)
+
+    async def resize(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        rows, columns = asked.number(request, "h"), asked.number(request, "w")
+        if container.task is None or not container.terminal:
+            raise conflict(f"Container {container.id} has no terminal now")
+        if not rows or not columns:
+            raise bad("h and w are missing")
+        container.task.resize(int(rows), int(columns))
+        return web.Response()
+
+    async def update(self, request: web.Request) -> web.Response:
+        container, document = self._find(request), await asked.body(request)
+        options.check_host(document)
+        if others := {key for key, value in document.items() if value} - {
+            *options.RESOURCES,
+            "RestartPolicy",
+        }:
+            raise bad(f"{min(others)} can't be updated")
+        async with container.lock:
+            host = container.host
+            changed = {key: document[key] for key in options.RESOURCES if document.get(key)}
+            if (policy := document.get("RestartPolicy") or {}).get("Name"):
+                changed["RestartPolicy"] = policy
+            if container.task:
+                from kit import containers
+
+                wanted = containers.config({}, cmd=["x"], **options.resources({**host, **changed}))
+                await asyncio.to_thread(container.task.update, wanted["linux"]["resources"])
+            host.update(changed)
+            container.save()
+        self.life.tell(container, "update")
+        return asked.reply({"Warnings": None})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        if asked.flag(request, "link"):
+            raise bad("the engine does not have links")
+        await self.life.remove(self._find(request), asked.flag(request, "force"), asked.flag(request, "v"))
+        return web.Response(status=204)
+
+    async def prune(self, request: web.Request) -> web.Response:
+        wanted = asked.filters(request, ("label",))
+        removed, size = [], 0
+        for one in list(self.engine.containers):
+            idle = not one.running and not one.state["Restarting"]
+            if idle and asked.labelled(one.config.get("Labels"), wanted.get("label", ())):
+                size += await asyncio.to_thread(size_of, one.disk.upper)
+                await self.life.remove(one)
+                removed.append(one.id)
+        return asked.reply({"ContainersDeleted": removed or None, "SpaceReclaimed": size})
+
+    async def commit(self, request: web.Request) -> web.Response:
+        """A new image: the container's image, and what it changed as one more layer."""
+        query = request.query
+        container, document = self.engine.find(query.get("container", "")), await asked.body(request)
+        names = [named(query["repo"], query.get("tag", ""))] if query.get("repo") else []
+        config = {**container.config, **{key: value for key, value in document.items() if value}}
+        config.pop("Image", None)
+        frozen = asked.flag(request, "pause", True) and container.running and not container.state["Paused"]
+        if frozen:
+            await self.life.pause(container, True)
+
+        def work() -> str:
+            store, words = self.engine.store, container.config.get("Cmd") or []
+            with store.writing():
+                entries = container.disk.entries()
+                line = query.get("comment") or " ".join(words)
+                image = commit(store, container.disk.image, entries, config, created_by=line)
+                image = with_changes(store, image, _lines(query.getall("changes", [])))
+                give(store, names, image.descriptor)
+            self.engine.tell("image", "commit", image.id)
+            return image.id
+
+        try:
+            image_id = await asyncio.to_thread(work)
+        finally:
+            if frozen:
+                await self.life.pause(container, False)
+        return asked.reply({"Id": image_id}, status=201)
+
+    # What lasts
+
+    async def wait(self, request: web.Request) -> web.StreamResponse:
+        container, condition = self._find(request), request.query.get("condition") or "not-running"
+        if condition not in ("not-running", "next-exit", "removed"):
+            raise bad(f"invalid condition: {condition:.40}")
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        ended = container.next_exit
+        await response.prepare(request)  # at once: the client starts the container only then
+        status = container.state["ExitCode"]
+        if condition != "not-running" or container.running:
+            await (container.removed if condition == "removed" else ended).wait()
+            status = container.state["ExitCode"]
+        await response.write(b'{"Error":null,"StatusCode":%d}\n' % status)
+        return response
+
+    async def attach(self, request: web.Request) -> web.StreamResponse:
+        container = self._find(request)
+        wanted = {
+            stream for stream, key in ((STDOUT, "stdout"), (STDERR, "stderr")) if asked.flag(request, key)
+        }
+        if container.state["Paused"]:
+            raise conflict(f"Container {container.id} is paused, unpause the container before attach")
+        response, incoming = await take_over(request, container.terminal)
+        client = Client(response, wanted, container.terminal)
+        if asked.flag(request, "logs"):
+            async for record in container.log.records(None):
+                stream, data = STDOUT if record["stream"] == "stdout" else STDERR, record["log"].encode()
+                if stream in wanted:
+                    await response.write(data if container.terminal else frame(stream, data))
+        if not asked.flag(request, "stream"):
+            return response
+        container.audience.clients.add(client)
+        self.life.tell(container, "attach")
+        writes = asked.flag(request, "stdin") and bool(container.config.get("OpenStdin"))
+        try:
+            await attached(
+                client, incoming, container if writes else None, bool(container.config.get("StdinOnce"))
+            )
+        finally:
+            container.audience.clients.discard(client)
+        return response
+
+
+def _lines(changes: Iterable[str]) -> list[str]:
+    return [line for change in changes for line in change.split("\n") if line]

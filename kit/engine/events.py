@@ -1,0 +1,88 @@
+"""What happens, as it happens: create, start, die, pull … for whoever listens. See "Monitor events" of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from kit.engine import asked
+from kit.engine.errors import bad
+from kit.images.documents import Document
+
+_KEPT = 1000
+FILTERS = ("container", "event", "image", "label", "network", "type", "volume", "scope", "daemon")
+
+
+class Events:
+    """The latest events, and those who hear the next ones. All in the engine's loop."""
+
+    def __init__(self) -> None:
+        self.kept: deque[Document] = deque(maxlen=_KEPT)
+        self.listeners: set[asyncio.Queue[Document]] = set()
+
+    def tell(self, kind: str, action: str, subject: str, attributes: Mapping[str, str] | None = None) -> None:
+        """Something happened to ``subject``, the id of a thing of this ``kind``, or its name."""
+        now = time.time_ns()
+        actor = {"ID": subject, "Attributes": dict(attributes or {})}
+        event: Document = {"Type": kind, "Action": action, "Actor": actor, "scope": "local"}
+        event |= {"time": now // 10**9, "timeNano": now}
+        if kind == "container":  # what the event was before there were other kinds
+            event |= {"status": action, "id": subject, "from": actor["Attributes"].get("image", "")}
+        self.kept.append(event)
+        for queue in self.listeners:
+            queue.put_nowait(event)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """GET /events: those ``since``, then the next ones, ``until`` a time or for ever."""
+        wanted = asked.filters(request, FILTERS)
+        since, until = asked.number(request, "since"), asked.number(request, "until")
+        if since is not None and until is not None and until < since:
+            raise bad("until is before since")
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        queue: asyncio.Queue[Document] = asyncio.Queue()
+        for event in self.kept if since is not None or until is not None else ():
+            if (since or 0) <= event["timeNano"] / 1e9:
+                queue.put_nowait(event)
+        self.listeners.add(queue)
+        try:
+            await response.prepare(request)
+            while True:
+                left = None if until is None else max(0.0, until - time.time())
+                event = await asyncio.wait_for(queue.get(), None if queue.qsize() else left)
+                if until is not None and event["timeNano"] / 1e9 > until:
+                    break
+                if _fits(event, wanted):
+                    await response.write(json.dumps(event).encode() + b"\n")
+        except TimeoutError:
+            return response
+        finally:
+            self.listeners.discard(queue)
+        return response
+
+
+def _fits(event: Document, wanted: dict[str, list[str]]) -> bool:
+    subject, attributes = event["Actor"]["ID"], event["Actor"]["Attributes"]
+
+    def one(name: str, values: list[str]) -> bool:
+        match name:
+            case "type":
+                return event["Type"] in values
+            case "scope":
+                return event["scope"] in values
+            case "event":  # "exec_start: ls" and "health_status: healthy" are told by their beginning
+                return any(
+                    event["Action"] == value or event["Action"].startswith(f"{value}:") for value in values
+                )
+            case "label":
+                return asked.labelled(attributes, values)
+        names = {subject, attributes.get("name"), attributes.get(name)}
+        return any(value in names or subject.startswith(value) for value in values) and (
+            event["Type"] == name or name in attributes
+        )
+
+    return all(one(name, values) for name, values in wanted.items())

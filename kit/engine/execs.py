@@ -1,0 +1,221 @@
+"""docker exec: one more process in a container that runs. See "Exec" of the Docker Engine API."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from kit.engine import asked
+from kit.engine.container import Container
+from kit.engine.errors import Refused, bad, conflict, missing
+from kit.engine.options import words
+from kit.engine.stdio import Audience, Client, Stdio
+from kit.engine.streams import STDERR, STDOUT, take_over
+from kit.images.documents import Document
+from kit.linux.errors import KernelError
+
+if TYPE_CHECKING:
+    from kit.engine.server import Engine
+
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(("Tty", "AttachStdin", "AttachStdout", "AttachStderr", "Privileged", "Detach"), bool),
+    **dict.fromkeys(("User", "WorkingDir", "DetachKeys"), str),
+    "Env": list,
+}
+
+
+class Run:
+    """One process that was added to a container."""
+
+    def __init__(self, container: Container, document: Document) -> None:
+        self.container, self.document = container, document
+        self.id = secrets.token_hex(32)
+        self.terminal = bool(document.get("Tty"))
+        self.audience = Audience()
+        self.process: Any = None
+        self.stdio: Stdio | None = None
+        self.status: int | None = None
+        self.ended = asyncio.Event()
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.status is None
+
+    async def start(self, size: tuple[int, int] | None = None) -> None:
+        """Start it; raises KernelError naming the step."""
+        from kit import containers
+
+        container, document = self.container, self.document
+        task = container.task
+        if task is None or container.state["Paused"]:
+            raise conflict(f"Container {container.id} is {'paused' if task else 'not running'}")
+        stdio = self.stdio = Stdio(self.terminal, bool(document.get("AttachStdin")))
+
+        def begin() -> Any:
+            process: Document = {"args": document["Cmd"]}
+            process["env"] = [*task.config["process"]["env"], *(document.get("Env") or [])]
+            if document.get("WorkingDir"):
+                process["cwd"] = document["WorkingDir"]
+            if document.get("User"):
+                process["user"] = containers.user(container.disk.path, document["User"])
+            streams = dict(zip(("stdin", "stdout", "stderr"), stdio.theirs, strict=False))
+            return task.exec(process, tty=self.terminal, size=size, **streams)
+
+        try:
+            self.process = await asyncio.to_thread(begin)
+        except BaseException as error:
+            stdio.close()
+            self.status = 126 if getattr(error, "errno", 0) != 2 else 127
+            self.ended.set()
+            raise
+        await stdio.begin(self.audience, self.process.master if self.terminal else None)
+        self._job = asyncio.get_running_loop().create_task(self._wait(stdio))
+
+    async def _wait(self, stdio: Stdio) -> None:
+        from kit.engine.life import end_of
+
+        status = await end_of(self.process)
+        await stdio.end()
+        self.status = status
+        await asyncio.to_thread(self.process.close)
+        self.audience.end()
+        self.ended.set()
+
+    def kill(self) -> None:
+        if self.running:
+            self.process.kill(signal.SIGKILL)
+
+    def inspect(self) -> Document:
+        """GET /exec/{id}/json."""
+        program, *arguments = self.document["Cmd"]
+        return {
+            "ID": self.id,
+            "ContainerID": self.container.id,
+            "Running": self.running,
+            "ExitCode": self.status,
+            "Pid": self.process.pid if self.process else 0,
+            "OpenStdin": bool(self.document.get("AttachStdin")),
+            "OpenStdout": bool(self.document.get("AttachStdout")),
+            "OpenStderr": bool(self.document.get("AttachStderr")),
+            "CanRemove": False,
+            "DetachKeys": "",
+            "ProcessConfig": {
+                "tty": self.terminal,
+                "entrypoint": program,
+                "arguments": arguments,
+                "privileged": False,
+                "user": self.document.get("User") or "",
+            },
+        }
+
+
+class ExecApi:
+    """The requests that concern exec."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/containers/{id}/exec", self.create),
+            web.post("/exec/{id}/start", self.start),
+            web.post("/exec/{id}/resize", self.resize),
+            web.get("/exec/{id}/json", self.inspect),
+        ]
+
+    def _find(self, request: web.Request) -> Run:
+        name = request.match_info["id"]
+        for container in self.engine.containers:
+            if name in container.execs:
+                return container.execs[name]  # type: ignore[no-any-return]
+        raise missing(f"No such exec instance: {name}")
+
+    async def create(self, request: web.Request) -> web.Response:
+        container, document = self.engine.find(request.match_info["id"]), await asked.body(request)
+        asked.check(document, _TYPES)
+        document["Cmd"] = words(document.get("Cmd"), "Cmd")
+        if not document["Cmd"]:
+            raise bad("No exec command specified")
+        if document.get("Privileged"):
+            raise bad("an exec has the rights of its container: Privileged is not supported")
+        if not container.running or container.state["Paused"]:
+            raise conflict(f"Container {container.id} is {'paused' if container.running else 'not running'}")
+        run = Run(container, document)
+        container.execs[run.id] = run
+        self.engine.life.tell(container, f"exec_create: {' '.join(document['Cmd'])}", execID=run.id)
+        return asked.reply({"Id": run.id}, status=201)
+
+    async def start(self, request: web.Request) -> web.StreamResponse:
+        run, document = self._find(request), await asked.body(request)
+        asked.check(document, {"Detach": bool, "Tty": bool})
+        if run.process is not None or run.ended.is_set():
+            raise conflict(f"exec {run.id} has been started already")
+        if document.get("Tty") and not run.terminal:
+            raise bad("exec was created without a terminal, and is started with one")
+        size = document.get("ConsoleSize")
+        if size is not None and not (
+            isinstance(size, list) and len(size) == 2 and all(isinstance(one, int) for one in size)
+        ):
+            raise bad("ConsoleSize must be [rows, columns]")
+        if document.get("Detach"):
+            run.document["AttachStdin"] = False
+            await self._begin(run, size)
+            return web.Response()
+        response, incoming = await take_over(request, run.terminal)
+        named = {STDOUT: "AttachStdout", STDERR: "AttachStderr"}
+        wanted = {stream for stream, key in named.items() if run.document.get(key)}
+        client = Client(response, wanted, run.terminal)
+        run.audience.clients.add(client)
+        try:
+            await self._begin(run, size)
+        except (Refused, OSError, ValueError) as error:
+            text = f"OCI runtime exec failed: {error}\r\n"
+            await client.hear(STDOUT if STDOUT in wanted else STDERR, text.encode())
+            return response
+        await attached(client, incoming, run if run.document.get("AttachStdin") else None)
+        return response
+
+    async def _begin(self, run: Run, size: list[int] | None) -> None:
+        await run.start((size[0], size[1]) if size else None)
+        self.engine.life.tell(run.container, f"exec_start: {' '.join(run.document['Cmd'])}", execID=run.id)
+
+    async def resize(self, request: web.Request) -> web.Response:
+        run = self._find(request)
+        rows, columns = asked.number(request, "h"), asked.number(request, "w")
+        if not run.running or not run.terminal:
+            raise conflict(f"exec {run.id} has no terminal now")
+        if not rows or not columns:
+            raise bad("h and w are missing")
+        with suppress(KernelError):
+            run.process.resize(int(rows), int(columns))
+        return web.Response()
+
+    async def inspect(self, request: web.Request) -> web.Response:
+        return asked.reply(self._find(request).inspect())
+
+
+async def attached(
+    client: Client, incoming: asyncio.StreamReader, process: Run | Container | None, once: bool = True
+) -> None:
+    """Pass on what a client types to a process until that ends; ``once``: the input ends with the client's."""
+
+    async def listen() -> None:
+        while data := await incoming.read(65536):
+            await begun(data)
+        if once:
+            await begun(b"")
+
+    async def begun(data: bytes) -> None:
+        if isinstance(process, Container) and process.stdio is None:
+            await process.started.wait()  # a client attaches before it starts the container
+        if process and process.stdio:
+            await process.stdio.write(data) if data else process.stdio.close_stdin()
+
+    typing = asyncio.create_task(listen())
+    await client.gone.wait()
+    typing.cancel()

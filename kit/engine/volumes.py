@@ -1,0 +1,191 @@
+"""Volumes: directories that outlive the containers that use them. See "Volumes" of the Docker Engine API.
+
+<data root>/volumes/<name>/volume.json     labels and time
+                           _data           what a container sees
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from aiohttp import web
+
+from kit.engine import asked
+from kit.engine.errors import bad, conflict, missing
+from kit.images.documents import Document
+from kit.images.layer import pack
+from kit.images.unpack import unpack
+from kit.linux.errors import KernelError
+from kit.linux.openat2 import openat2
+from kit.linux.remove import remove_path
+
+if TYPE_CHECKING:
+    from kit.engine.server import Engine
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_ANONYMOUS = "com.docker.volume.anonymous"
+
+
+class Volumes:
+    """The volumes below a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o711, exist_ok=True)
+
+    def get(self, name: str) -> Document:
+        """What the API tells of a volume; raises Refused."""
+        if not _NAME.fullmatch(name) or not (self.directory / name).is_dir():
+            raise missing(f"get {name}: no such volume")
+        place = self.directory / name
+        about: Document = json.loads((place / "volume.json").read_bytes())
+        return {
+            **about,
+            "Name": name,
+            "Driver": "local",
+            "Mountpoint": str(place / "_data"),
+            "Scope": "local",
+        }
+
+    def all(self) -> list[Document]:
+        """Every volume, by name."""
+        return [self.get(one.parent.name) for one in sorted(self.directory.glob("*/volume.json"))]
+
+    def make(self, name: str = "", labels: dict[str, str] | None = None) -> Document:
+        """The volume of this name, made if it isn't there; without a name a new one. Raises Refused."""
+        labels = labels if name else {_ANONYMOUS: "", **(labels or {})}
+        name = name or secrets.token_hex(32)
+        if not _NAME.fullmatch(name):
+            raise bad(f"{name!r:.80} can't name a volume: use letters, digits, '_', '.' and '-'")
+        place = self.directory / name
+        if not (place / "volume.json").exists():
+            (place / "_data").mkdir(parents=True, exist_ok=True)
+            created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            about = {"CreatedAt": created, "Labels": labels, "Options": None}
+            temporary = place / ".volume.json"
+            temporary.write_text(json.dumps(about))
+            os.replace(temporary, place / "volume.json")
+        return self.get(name)
+
+    def remove(self, name: str) -> None:
+        """Remove it with all that it holds."""
+        remove_path(Path(self.get(name)["Mountpoint"]).parent)
+
+    def fill(self, name: str, root: Path, target: str) -> None:
+        """Copy what the image has at ``target`` into an empty volume, as Docker does."""
+        data = Path(self.get(name)["Mountpoint"])
+        if any(data.iterdir()):
+            return
+        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            source = openat2(top, target, os.O_RDONLY | os.O_DIRECTORY)
+        except KernelError:  # the image has no directory there
+            return
+        finally:
+            os.close(top)
+        try:
+            with tempfile.TemporaryFile() as file:
+                pack(Path(f"/proc/self/fd/{source}/."), file, None)
+                file.seek(0)
+                unpack(cast(BinaryIO, file), data)
+            status = os.fstat(source)
+            os.chown(data, status.st_uid, status.st_gid)
+            os.chmod(data, status.st_mode & 0o7777)
+        finally:
+            os.close(source)
+
+
+class VolumeApi:
+    """The requests that concern volumes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.volumes = engine, engine.volumes
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/volumes", self.list),
+            web.post("/volumes/create", self.create),
+            web.post("/volumes/prune", self.prune),
+            web.get("/volumes/{name}", self.inspect),
+            web.delete("/volumes/{name}", self.delete),
+        ]
+
+    def _users(self, name: str) -> list[str]:
+        return [
+            container.id
+            for container in self.engine.containers
+            if any(mount.get("Name") == name for mount in container.document["Mounts"])
+        ]
+
+    async def list(self, request: web.Request) -> web.Response:
+        wanted = asked.filters(request, ("name", "label", "dangling", "driver"))
+        found = [
+            one
+            for one in self.volumes.all()
+            if any(text in one["Name"] for text in wanted.get("name", [""]))
+            and asked.labelled(one["Labels"], wanted.get("label", ()))
+            and "local" in wanted.get("driver", ["local"])
+        ]
+        if "dangling" in wanted:
+            free = wanted["dangling"][0] in ("true", "1")
+            found = [one for one in found if bool(self._users(one["Name"])) != free]
+        return asked.reply({"Volumes": found, "Warnings": None})
+
+    async def create(self, request: web.Request) -> web.Response:
+        document = await asked.body(request)
+        types = {"Name": str, "Driver": str, "DriverOpts": dict, "Labels": dict, "ClusterVolumeSpec": dict}
+        asked.check(document, types)
+        if document.get("Driver") not in (None, "", "default", "local"):
+            raise bad(f"volume driver {document['Driver']!r:.40}: there is local")
+        if document.get("DriverOpts") or document.get("ClusterVolumeSpec"):
+            raise bad("the driver local takes no options here: bind-mount a directory instead")
+        found = self.volumes.make(document.get("Name") or "", document.get("Labels"))
+        self.engine.events.tell("volume", "create", found["Name"], {"driver": "local"})
+        return asked.reply(found, status=201)
+
+    async def inspect(self, request: web.Request) -> web.Response:
+        return asked.reply(self.volumes.get(request.match_info["name"]))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        found = self.volumes.get(name)
+        if users := self._users(name):
+            raise conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+        await asyncio.to_thread(self.volumes.remove, found["Name"])
+        self.engine.events.tell("volume", "destroy", name, {"driver": "local"})
+        return web.Response(status=204)
+
+    async def prune(self, request: web.Request) -> web.Response:
+        """Remove the volumes that no container has: the anonymous ones, or with the filter ``all`` every one."""
+        wanted = asked.filters(request, ("all", "label"))
+        every = wanted.get("all", ["false"])[0] in ("true", "1")
+        removed, size = [], 0
+        for one in self.volumes.all():
+            labels = one["Labels"] or {}
+            if self._users(one["Name"]) or not (every or _ANONYMOUS in labels):
+                continue
+            if asked.labelled(labels, wanted.get("label", ())):
+                size += await asyncio.to_thread(size_of, Path(one["Mountpoint"]))
+                await asyncio.to_thread(self.volumes.remove, one["Name"])
+                removed.append(one["Name"])
+        return asked.reply({"VolumesDeleted": removed, "SpaceReclaimed": size})
+
+
+def size_of(directory: Path) -> int:
+    """Bytes of all files below a directory; what goes meanwhile is not counted."""
+    total = 0
+    for _, _, files, fd in os.fwalk(directory, onerror=lambda error: None):
+        for name in files:
+            try:
+                total += os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
+            except FileNotFoundError:
+                continue
+    return total
