@@ -96,14 +96,17 @@ def _tables() -> list[str]:
         return [table.get_attr("NFTA_TABLE_NAME") for table in nft.get_tables()]
 
 
-def table_exists(name: str) -> bool:
-    """Whether there is an IPv4 table of this name. KernelError EPERM, or EINVAL without nf_tables."""
-    return name in visit("list the tables of packet rules", _tables)
+def table_exists(name: str, netns: str | None = None) -> bool:
+    """Whether there is an IPv4 table of this name, here or in the network namespace at a path.
+
+    Raises KernelError: EPERM, or EINVAL where the kernel has no tables; a transaction would get no answer
+    there, so ask this before the first.
+    """
+    return name in visit("list the tables of packet rules", _tables, netns)
 
 
-def add_table(name: str, chains: list[Chain]) -> None:
-    """Make a table with all its chains and rules, at once or not at all. Errors as for `table_exists`."""
-    table_exists(name)  # where the kernel has no tables, a transaction would get no answer
+def add_table(name: str, chains: list[Chain], netns: str | None = None) -> None:
+    """Make a table with all its chains and rules, at once or not at all."""
     changes: list[tuple[str, int, dict[str, Any]]] = [("table", 0, {"name": name})]
     for hook, kind, priority, rules in chains:
         number = ("prerouting", "input", "forward", "output", "postrouting").index(hook)
@@ -111,10 +114,11 @@ def add_table(name: str, chains: list[Chain]) -> None:
         chain = f"{hook}{priority}"
         changes.append(("chain", 3, {"table": name, "name": chain, "hook": where, "type": kind}))
         changes += [("rule", 6, {"table": name, "chain": chain, "expressions": rule}) for rule in rules]
-    visit(f"make the table {name} of packet rules", lambda: _commit(changes))
+    visit(f"make the table {name} of packet rules", lambda: _commit(changes), netns)
 
 
-def remove_table(name: str) -> None:
+def remove_table(name: str, netns: str | None = None) -> None:
     """Remove a table with all that is in it; gone already is fine."""
-    if table_exists(name):
-        visit(f"remove the table {name} of packet rules", lambda: _commit([("table", 2, {"name": name})]))
+    if table_exists(name, netns):
+        change = ("table", 2, {"name": name})
+        visit(f"remove the table {name} of packet rules", lambda: _commit([change]), netns)

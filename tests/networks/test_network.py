@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from ipaddress import IPv4Network
 
@@ -127,16 +126,3 @@ def test_what_fails_leaves_nothing_and_teaches(container):
             assert refused.value.errno == number and refused.value.remedy
         assert len(network.endpoints) == 1
         assert len(os.listdir("/proc/self/fd")) == descriptors
-
-
-def test_it_is_told_as_docker_tells_it():
-    with Network.create("told", subnet="10.99.7.0/24", id="ab" * 32) as network:
-        told = json.loads(json.dumps(network.to_json()))
-        assert (told["Name"], told["Id"], told["Driver"], told["Scope"]) == (
-            "told",
-            "ab" * 32,
-            "bridge",
-            "local",
-        )
-        assert told["IPAM"]["Config"] == [{"Subnet": "10.99.7.0/24", "Gateway": "10.99.7.1"}]
-        assert told["Options"]["com.docker.network.bridge.name"] == network.bridge

@@ -12,10 +12,9 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from socket import if_nametoindex
 
 from kit import owner
 from kit.containers.networks.place import Place, at
@@ -41,9 +40,8 @@ def _one_program() -> Iterator[None]:
 
 
 def _name(size: int) -> str:
-    while link_exists(
-        name := owner.prefix() + secrets.token_hex(size)
-    ):  # ours by its beginning; 15 bytes at most
+    """A free name for a link, ours by its beginning; at most 15 bytes are allowed."""
+    while link_exists(name := owner.prefix() + secrets.token_hex(size)):
         pass
     return name
 
@@ -67,7 +65,7 @@ class Endpoint:
     id: str
 
     def stats(self) -> dict[str, int]:
-        """Bytes, packets, errors, drops that the container received (rx) and sent (tx), as rx_bytes ..."""
+        """What the container received and sent: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, ..."""
         counters = Path("/sys/class/net", self.link.path, "statistics")
         pairs = (("rx", "tx"), ("tx", "rx"))  # what it sends, this end of the cable receives
         kinds = ("bytes", "packets", "errors", "dropped")
@@ -85,7 +83,6 @@ class Network:
         self.prefixlen = leases.subnet.prefixlen
         self.bridge = _name(1)
         self.resolves = name != "bridge"
-        self.created = datetime.now(UTC)
         self.endpoints: list[Endpoint] = []
         self._leases = leases
         self._owned: list[Owned] = []
@@ -117,34 +114,32 @@ class Network:
                 raise
             return self
 
-    def _own(self, kind: str, path: str) -> None:
-        owned = Owned(kind, path)
-        owner.journal().add(owned)
-        self._owned.append(owned)
+    def _own(self, kind: str, path: str) -> str:
+        owner.journal().add(Owned(kind, path))
+        self._owned.append(Owned(kind, path))
+        return path
 
     def _make(self) -> None:
         from pyroute2 import IPRoute
 
         def make() -> None:
             with IPRoute() as ip:
-                ip.link("add", ifname=self.bridge, kind="bridge", address=_mac(self.gateway))
-                (index,) = ip.link_lookup(ifname=self.bridge)
+                ip.link("add", ifname=bridge, kind="bridge", address=_mac(self.gateway))
+                index = if_nametoindex(bridge)
                 ip.addr("add", index=index, address=self.gateway, prefixlen=self.prefixlen)
                 ip.link("set", index=index, state="up")
 
-        self._own("link", self.bridge)
-        visit(f"make the bridge {self.bridge} of the network {self.name}", make)
-        closed = False
+        nftables.table_exists(self.bridge)  # or an error before anything is made
+        subnet, bridge, closed = self._leases.subnet, self._own("link", self.bridge), False
+        visit(f"make the bridge {bridge} of the network {self.name}", make)
         if not self.internal:
-            Path(f"/proc/sys/net/ipv4/conf/{self.bridge}/route_localnet").write_text("1")  # see rules.py
-            value_before = forwarding.file_in(owner.state_directory())
-            self._own("forwarding", value_before)
-            closed = forwarding.switch_on(value_before)
+            Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet").write_text("1")  # see rules.py
+            closed = forwarding.switch_on(
+                self._own("forwarding", forwarding.file_in(owner.state_directory()))
+            )
         if iptables.drops_forwarded():
-            self._own("iptables", self.bridge)
-            iptables.accept(self.bridge)
-        self._own("table", self.bridge)
-        nftables.add_table(self.bridge, chains(self.bridge, self._leases.subnet, self.internal, closed))
+            iptables.accept(self._own("iptables", bridge))
+        nftables.add_table(self._own("table", bridge), chains(bridge, subnet, self.internal, closed))
 
     def connect(
         self,
@@ -162,7 +157,6 @@ class Network:
         """
         if mac is not None and len(bytes.fromhex(mac.replace(":", ""))) != 6:
             raise ValueError(f"{mac!r} is no address like 02:42:ac:11:00:02")
-        names = tuple(alias.lower() for alias in aliases)
         with _lock:
             leased = str(self._leases.take(ip))
             try:
@@ -170,14 +164,20 @@ class Network:
             except BaseException:
                 self._leases.give_back(leased)
                 raise
-            link, interface = Owned("link", _name(2)), interface or place.next_interface()
             endpoint = Endpoint(
-                self, leased, mac or _mac(leased), interface, names, place, link, secrets.token_hex(32)
+                network=self,
+                ip=leased,
+                mac=mac or _mac(leased),
+                interface=interface or place.next_interface(),
+                names=tuple(alias.lower() for alias in aliases),
+                place=place,
+                link=Owned("link", _name(2)),
+                id=secrets.token_hex(32),
             )
             self.endpoints.append(endpoint)
             place.endpoints.append(endpoint)
             try:
-                owner.journal().add(link)
+                owner.journal().add(endpoint.link)
                 visit(f"lay a cable to the network {self.name}", lambda: self._lay_cable(endpoint))
                 place.plug_in(endpoint)
             except BaseException:
@@ -188,30 +188,30 @@ class Network:
     def _lay_cable(self, endpoint: Endpoint) -> None:
         from pyroute2 import IPRoute
 
+        port, bridge = endpoint.link.path, if_nametoindex(self.bridge)
         peer = {"ifname": endpoint.interface, "address": endpoint.mac, "net_ns_fd": endpoint.place.fd}
         with IPRoute() as ip:
-            (bridge,) = ip.link_lookup(ifname=self.bridge)
-            ip.link("add", ifname=endpoint.link.path, kind="veth", peer=peer, master=bridge, state="up")
-            (port,) = ip.link_lookup(ifname=endpoint.link.path)
-            ip.brport("set", index=port, mode=1)  # hairpin: it may reach itself by its published port
+            ip.link("add", ifname=port, kind="veth", peer=peer, master=bridge, state="up")
+            # hairpin: by its published port it may reach itself
+            ip.brport("set", index=if_nametoindex(port), mode=1)
 
     def disconnect(self, endpoint: Endpoint, ended: bool = False) -> None:
-        """Unplug a container; a second time is fine. Of one that has ``ended`` the kernel unplugs the rest.
+        """Unplug a container; a second time is fine.
 
-        With the namespace goes the cable, some 20 ms later; it stays in the journal until it is seen gone.
+        With the network namespace of one that has ``ended`` goes its cable, some 20 ms later. We don't wait;
+        the journal lists it until it is seen gone.
         """
         with _lock:
             if endpoint in self.endpoints:
                 self.endpoints.remove(endpoint)
                 self._leases.give_back(endpoint.ip)
-                if ended:
-                    self._owned.append(endpoint.link)
-                else:
-                    owner.release(endpoint.link)
-                endpoint.place.unplug(endpoint)
-            for link in [owned for owned in self._owned if owned.kind == "link" and not owned.exists()]:
-                self._owned.remove(link)
-                owner.journal().forget(link)
+                self._owned.append(endpoint.link)
+                if not ended:
+                    endpoint.link.remove()
+                endpoint.place.unplug(endpoint, ended)
+            for gone in [one for one in self._owned if one.kind == "link" and not one.exists()]:
+                self._owned.remove(gone)
+                owner.journal().forget(gone)
 
     def close(self) -> None:
         """Unplug all, and remove the network; a second time is fine."""
@@ -220,23 +220,10 @@ class Network:
                 self.disconnect(endpoint)
             while self._owned:
                 owned = self._owned.pop()
-                if not any(
-                    owned in other._owned for other in _networks
-                ):  # all share the machine's forwarding
+                if not any(owned in other._owned for other in _networks):  # they share the forwarding
                     owner.release(owned)
             if self in _networks:
                 _networks.remove(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """As Network in the Docker Engine API; its Containers and Labels are the engine's to fill in."""
-        pool = {"Subnet": self.subnet, "Gateway": self.gateway}
-        return {
-            "Name": self.name, "Id": self.id, "Created": self.created.isoformat().replace("+00:00", "Z"),
-            "Scope": "local", "Driver": "bridge", "EnableIPv6": False, "Internal": self.internal,
-            "IPAM": {"Driver": "default", "Options": {}, "Config": [pool]},
-            "Attachable": False, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False,
-            "Containers": {}, "Options": {"com.docker.network.bridge.name": self.bridge}, "Labels": {},
-        }  # fmt: skip
 
     def __repr__(self) -> str:
         return f"<Network {self.name}: {self.subnet} on {self.bridge}, {len(self.endpoints)} containers>"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from socket import if_nametoindex
 from typing import TYPE_CHECKING, Any
 
-from kit.containers.networks.resolver import Resolver, sockets
+from kit.containers.networks.resolver import Resolver
 from kit.linux.child import loopback_up
 from kit.linux.errors import KernelError
 from kit.linux.netlink import visit
@@ -25,7 +26,7 @@ class Place:
     """
 
     def __init__(self, fd: int) -> None:
-        self.fd = fd
+        self.fd, self.path = fd, f"/proc/self/fd/{fd}"
         self.endpoints: list[Endpoint] = []
         self._resolver: Resolver | None = None
 
@@ -38,27 +39,26 @@ class Place:
         """Give the interface its address and switch it on."""
 
         def plug(ip: Any) -> None:
-            (index,) = ip.link_lookup(ifname=endpoint.interface)
+            index = if_nametoindex(endpoint.interface)
             ip.addr("add", index=index, address=endpoint.ip, prefixlen=endpoint.network.prefixlen)
             ip.link("set", index=index, state="up")
             loopback_up()
 
         self._inside(f"plug {endpoint.interface} into the network {endpoint.network.name}", plug)
         if endpoint.network.resolves and self._resolver is None:
-            opened = visit("open the name server's sockets", sockets, f"/proc/self/fd/{self.fd}")
-            self._resolver = Resolver(self._resolving, opened)
+            self._resolver = Resolver(self._networks, self.path)
 
-    def _resolving(self) -> list[Network]:
-        return [endpoint.network for endpoint in self.endpoints if endpoint.network.resolves]
+    def _networks(self) -> list[Network]:
+        return [endpoint.network for endpoint in self.endpoints]
 
-    def unplug(self, endpoint: Endpoint) -> None:
+    def unplug(self, endpoint: Endpoint, ended: bool) -> None:
         """The interface has gone; after the last one the namespace is let go."""
         self.endpoints.remove(endpoint)
         if self.endpoints:
             self._inside("find another way out", lambda ip: None)
             return
         if self._resolver is not None:
-            self._resolver.close()
+            self._resolver.close(ended)
         del _places[os.fstat(self.fd).st_ino]
         os.close(self.fd)
 
@@ -72,7 +72,7 @@ class Place:
                 if outside:
                     ip.route("replace", dst="default", gateway=outside[0])
 
-        visit(what, inside, f"/proc/self/fd/{self.fd}")
+        visit(what, inside, self.path)
 
 
 def at(netns: int | str) -> Place:

@@ -11,16 +11,22 @@ import os
 import random
 import re
 import socket
+import struct
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import closing, suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kit.linux.netlink import visit
+from kit.linux.nftables import Rule, add_table, redirect, remove_table, when
 
 if TYPE_CHECKING:
     from kit.containers.networks.network import Network
 
-ADDRESS = ("127.0.0.11", 53)
+ADDRESS = "127.0.0.11"
+TABLE = "kit-names"  # in the container's network namespace
 RESOLV_CONF = "/etc/resolv.conf"
 TTL = 10  # seconds: a container may get another address at its next start
 PATIENCE = 3.0  # seconds for the machine's name server, and for a client to send its question
@@ -46,29 +52,39 @@ def upstreams() -> list[str]:
     return re.findall(r"^nameserver\s+(\S+)", text, re.MULTILINE)[:3]
 
 
-def sockets() -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket at 127.0.0.11 in the network namespace that the calling thread is in."""
+def _sockets() -> tuple[socket.socket, socket.socket]:
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind(ADDRESS)
-    return udp, socket.create_server(ADDRESS)
+    udp.bind((ADDRESS, 0))
+    return udp, socket.create_server((ADDRESS, 0))
+
+
+def _led_here(sock: socket.socket, protocol: int) -> Rule:
+    """Port 53 of 127.0.0.11 is this socket: 53 itself must stay free for a name server in the container."""
+    to = when("daddr", IPv4Address(ADDRESS).packed) + when("l4proto", bytes([protocol]))
+    return to + when("dport", struct.pack("!H", 53)) + redirect(*sock.getsockname())
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """Answers one container's questions; ``networks`` tells which networks it is on now."""
+    """Answers a container's questions, who is at ``netns``; ``networks`` tells which ones it is on now."""
 
-    def __init__(self, networks: Callable[[], Sequence[Network]], opened: tuple[socket.socket, ...]) -> None:
-        self._networks = networks
+    def __init__(self, networks: Callable[[], Sequence[Network]], netns: str) -> None:
+        self._networks, self._netns = networks, netns
         self._tasks: set[asyncio.Task[None]] = set()
-        _run(self._open(*opened))
+        udp, tcp = visit("open the name server's sockets", _sockets, netns)
+        rules = [_led_here(udp, socket.IPPROTO_UDP), _led_here(tcp, socket.IPPROTO_TCP)]
+        add_table(TABLE, [("output", "nat", -100, rules)], netns)
+        _run(self._open(udp, tcp))
 
     async def _open(self, udp: socket.socket, tcp: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         self._udp, _ = await loop.create_datagram_endpoint(lambda: self, sock=udp)
         self._tcp = await asyncio.start_server(self._came, sock=tcp)
 
-    def close(self) -> None:
-        """Close the sockets."""
+    def close(self, ended: bool) -> None:
+        """Close the sockets; take the rule back unless the container has ended."""
         _run(self._close())
+        if not ended:
+            remove_table(TABLE, self._netns)
 
     async def _close(self) -> None:
         self._udp.close()
@@ -130,7 +146,7 @@ class Resolver(asyncio.DatagramProtocol):
         name = asked.to_text().rstrip(".").lower()
         found = []
         for network in self._networks():
-            for endpoint in network.endpoints:
+            for endpoint in network.endpoints if network.resolves else ():
                 names = {*endpoint.names, *(f"{its}.{network.name.lower()}" for its in endpoint.names)}
                 if kind == "PTR" and names and asked == reversename.from_address(endpoint.ip):
                     found.append(f"{endpoint.names[0]}.{network.name}.")
