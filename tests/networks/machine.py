@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -182,6 +184,63 @@ def owner_ended() -> None:
         argv = [sys.executable, "-c", OWNER, str(container.pid)]
         subprocess.run(argv, stdin=subprocess.DEVNULL, check=True, capture_output=True)
         assert links() == {"lo"} and nftables._tables() == [] and FORWARD.read_text() == "0\n"
+
+
+BUSY = """
+import sys
+from kit.containers.networks import Network, publish
+print("ready", flush=True)
+while True:
+    with Network.create("busy") as network:
+        endpoint = network.connect(int(sys.argv[1]), aliases=["a"])
+        publish("", 0, endpoint.ip, 80).close()
+        publish("", 0, endpoint.ip, 80, "udp").close()
+"""
+
+
+def killed_at_any_moment() -> None:
+    """Whatever a program was about when it was killed, nothing of it stays."""
+    sh("iptables -P FORWARD DROP")
+    with ExitStack() as stack:
+        container = Host(stack)
+        for moment in range(8):
+            argv = [sys.executable, "-c", BUSY, str(container.pid)]
+            program = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+            stack.callback(program.kill)
+            assert program.stdout is not None
+            program.stdout.readline()
+            time.sleep(random.uniform(0.05, 0.6))
+            program.kill()
+            program.wait()
+            sh(f"{sys.executable} -m kit clean")
+            assert links() == {"lo"} and nftables._tables() == ["filter"], moment
+            assert "kit-" not in sh("iptables -S") and FORWARD.read_text() == "0\n", moment
+            assert "eth0" not in container.run("ip link").stdout
+
+
+SEVERAL = """
+from kit.containers.networks import Network
+networks = [Network.create(f"n{number}") for number in range(4)]
+print(*(network.subnet for network in networks), flush=True)
+input()
+"""
+
+
+def several_programs() -> None:
+    """Programs that look for free subnets at the same time don't take the same."""
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", SEVERAL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    subnets = [
+        subnet for program in programs if program.stdout for subnet in program.stdout.readline().split()
+    ]
+    assert len(subnets) == len(set(subnets)) == 12
+    for program in programs:
+        program.communicate("\n")
+    assert links() == {"lo"} and nftables._tables() == [] and FORWARD.read_text() == "0\n"
 
 
 if __name__ == "__main__":

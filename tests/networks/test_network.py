@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 
 import pytest
@@ -87,6 +88,24 @@ def test_fifty_endpoints(container):
             one.process.close()
         for endpoint in endpoints:
             network.disconnect(endpoint, ended=True)
+
+
+def test_many_at_once(container):
+    """From many threads, as an engine with many clients does it."""
+    containers = [container() for _ in range(12)]
+    with Network.create("one") as one, Network.create("two") as two, ThreadPoolExecutor(12) as threads:
+        for _ in range(2):
+            asked = [
+                threads.submit(net.connect, each.pid, None, ["c"])
+                for each in containers
+                for net in (one, two)
+            ]
+            endpoints = [each.result() for each in asked]
+            assert len({endpoint.ip for endpoint in endpoints}) == 24
+            assert sorted(endpoint.interface for endpoint in endpoints) == ["eth0"] * 12 + ["eth1"] * 12
+            for end in [threads.submit(each.network.disconnect, each) for each in endpoints]:
+                end.result()
+        assert "eth" not in str(containers[0].run("ip", "link"))
 
 
 def test_a_chosen_subnet_address_and_mac(container):
