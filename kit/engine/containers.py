@@ -6,6 +6,7 @@ import asyncio
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -106,8 +107,9 @@ class ContainerApi:
         host = document.get("HostConfig") or {}
         config = options.merged(document, image.config.get("config") or {})
         mode = host.get("NetworkMode") or "default"
+        hostname = socket.gethostname() if mode == "host" else container_id[:12]
         if mode.startswith("container:"):
-            self.engine.find(mode.partition(":")[2])
+            hostname = self.engine.find(mode.partition(":")[2]).config["Hostname"]
         endpoints = (document.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
         own = network_of(mode)
         networks = (
@@ -119,7 +121,7 @@ class ContainerApi:
             networks[self.engine.networks.find(other)["Name"]] = endpoints[other] or {}
         options.ports(host, config["ExposedPorts"])
         options.for_runtime(config, host)
-        config["Hostname"] = config.get("Hostname") or container_id[:12]
+        config["Hostname"] = config.get("Hostname") or hostname
         record = {
             "Id": container_id,
             "Name": f"/{name}",

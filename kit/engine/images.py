@@ -174,15 +174,12 @@ class ImageApi:
                     )
                 self.store.change({**dict.fromkeys(names), NAMELESS + image.id: image.descriptor})
                 return [{"Untagged": ":".join(shown.split(name))} for name in names]
-            try:
-                going, pruned = gc.untag(self.store, text, force)
-            except ValueError:
-                raise
+            image_id = image.id  # read while it is there
+            going, pruned = gc.untag(self.store, text, force)
             told: list[Document] = [
                 {"Untagged": ":".join(shown.split(name))} for name in going if not name.startswith(NAMELESS)
             ]
-            gone = image.id in pruned.blobs
-            return [*told, *([{"Deleted": image.id}] if gone else [])]
+            return [*told, *([{"Deleted": image_id}] if image_id in pruned.blobs else [])]
 
         removed = await asyncio.to_thread(work)
         for one in removed:

@@ -125,8 +125,8 @@ class Life:
             elif wish not in ("", "private", "shareable"):
                 raise bad(f"{key}={wish!r:.40}: there are host and container:ID")
         if given.get("uts") != "host":
-            given["hostname"] = config.get("Hostname") or container.id[:12]
-        given["mounts"] = [*self._files(container, mode), *_binds(container)]
+            given["hostname"] = config["Hostname"]
+        given["mounts"] = [*self.files(container), *_binds(container)]
         document = containers.config({}, root=root, **given)
         streams = dict(zip(("stdin", "stdout", "stderr"), stdio.theirs, strict=False))
         size = host.get("ConsoleSize") or [0, 0]
@@ -145,12 +145,13 @@ class Life:
             raise conflict(f"cannot join the {kind} namespace of {other.name}: it is not running")
         return f"/proc/{other.state['Pid']}/ns/{kind}"
 
-    def _files(self, container: Container, mode: str) -> list[tuple[str, str, str]]:
+    def files(self, container: Container) -> list[tuple[str, str, str]]:
         """/etc/hostname, /etc/hosts and /etc/resolv.conf, as the networks have it."""
+        mode = container.host["NetworkMode"]
         if mode.startswith("container:"):
             other = self.engine.find(mode.partition(":")[2])
             return [(str(other.directory / name), f"/etc/{name}", "rw") for name in ("hosts", "resolv.conf")]
-        name = container.config.get("Hostname") or container.id[:12]
+        name = container.config["Hostname"]
         hosts = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
         resolv = Path("/etc/resolv.conf").read_text() if Path("/etc/resolv.conf").exists() else ""
         if mode == "host":

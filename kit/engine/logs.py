@@ -27,6 +27,7 @@ from kit.engine.streams import STDERR, STDOUT, frame
 from kit.images.documents import Document
 
 _SIZE, _FILES = 10 << 20, 3
+_BATCH = 256  # lines that are written at once
 _LONGEST = 16 << 10  # bytes of a line; a longer one becomes several
 _NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -89,12 +90,14 @@ class Log:
         if not lines:
             return
         about = {"stream": _NAMES[stream], "time": stamp()}
-        records = [json.dumps({"log": line.decode("utf-8", "replace"), **about}) for line in lines]
-        if self._file is None:
-            self._file = self.path.open("ab", buffering=0)
-        self._file.write(("\n".join(records) + "\n").encode())
-        if self._file.tell() > self.size:
-            self._rotate(self._file)
+        for start in range(0, len(lines), _BATCH):
+            batch = lines[start : start + _BATCH]
+            records = [json.dumps({"log": line.decode("utf-8", "replace"), **about}) + "\n" for line in batch]
+            if self._file is None:
+                self._file = self.path.open("ab", buffering=0)
+            self._file.write("".join(records).encode())
+            if self._file.tell() > self.size:
+                self._rotate(self._file)
         self.wake()
 
     def _rotate(self, file: BinaryIO) -> None:

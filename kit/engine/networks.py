@@ -348,6 +348,7 @@ class NetworkApi:
                 raise bad("a container with the host's network, or another container's, has no others")
             if container.plugged:
                 await asyncio.to_thread(self.networks.connect, container, container.plugged, name, wish)
+                self.engine.life.files(container)  # its name server may be another one now
             networks[name] = wish
             container.save()
         self.engine.events.tell(
