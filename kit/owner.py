@@ -56,6 +56,9 @@ _REMOVERS: dict[str, Callable[[str], None]] = {
     "iptables": iptables.remove,
 }
 
+#: What only a program in the same network namespace can see.
+_IN_NETWORK = {"link", "table", "iptables"}
+
 #: How a thing is looked for that is no file.
 _FINDERS: dict[str, Callable[[str], bool]] = {
     "mount": lambda path: any(entry.mount_point == path for entry in mountinfo()),
@@ -115,6 +118,10 @@ def state_directory() -> Path:
 _ROOM = "Make room on the file system that it lies on, and see that you may write there."
 
 
+def _network_namespace() -> str:
+    return os.readlink("/proc/self/ns/net")
+
+
 class Journal:
     """This program's list of what it made, one JSON line each, written before the thing itself is made.
 
@@ -139,6 +146,7 @@ class Journal:
                 raise KernelError(f"begin the journal {self.path}", error.errno or 0, _ROOM) from None
             fcntl.flock(self.fd, fcntl.LOCK_EX)
             if self.path.exists():  # else another program took it for a dead one's before it was locked
+                self._write("in", Owned("network namespace", _network_namespace()))
                 return
             os.close(self.fd)
 
@@ -184,7 +192,7 @@ def _read(fd: int) -> list[Owned]:
         sign, kind, name = json.loads(line)
         if sign == "+":
             owned.append(Owned(kind, name))
-        elif Owned(kind, name) in owned:
+        elif sign == "-" and Owned(kind, name) in owned:
             owned.remove(Owned(kind, name))
     return owned
 
@@ -306,9 +314,12 @@ def clean() -> list[Owned]:
     with _dead() as journals:
         for path, fd in journals:
             stays = False
+            here = _network_namespace() in os.pread(fd, 100, 0).decode()
             for owned in reversed(_read(fd)):
                 try:
-                    if owned.exists():
+                    if owned.kind in _IN_NETWORK and not here:
+                        stays = True  # for a cleaner in that network namespace
+                    elif owned.exists():
                         owned.remove()
                         removed.append(owned)
                 except OSError as error:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kit import owner
 from kit.containers.networks import resolver
-from kit.linux import spawn
+from kit.linux import nftables, spawn
 from kit.linux.mount import MountFlags
 
 UPSTREAM = "127.9.9.9"  # where the tests' own name server stands in for the machine's
@@ -72,3 +73,11 @@ def own_name_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No question of a test leaves this machine."""
     (tmp_path / "machine.conf").write_text(f"search example\nnameserver {UPSTREAM}\n")
     monkeypatch.setattr(resolver, "RESOLV_CONF", str(tmp_path / "machine.conf"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_ours_left() -> Iterator[None]:
+    """Tables of packet rules, and what the journal lists: what a look at the machine's links doesn't tell."""
+    yield
+    assert not [table for table in nftables._tables() if table.startswith(owner.prefix())]
+    assert not [one for one in owner.journal().owned() if one.kind in ("link", "table", "forwarding")]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kit import owner
 from kit.linux import spawn
 from tests.networks import machine
 
@@ -20,5 +21,6 @@ CHECKS += ["killed_at_any_moment", "several_programs"]
 def test_on_a_machine_of_its_own(check):
     assert getattr(machine, check).__doc__
     argv = [sys.executable, "-m", "tests.networks.machine", check]
-    answer = spawn.run(argv, unshare=["network"], cwd=str(ROOT), timeout=100)
+    journals = spawn.Mount("tmpfs", str(owner.state_directory()), "tmpfs")  # it cleans up its own, not ours
+    answer = spawn.run(argv, unshare=["network", "mount"], mounts=[journals], cwd=str(ROOT), timeout=100)
     assert answer.returncode == 0, answer.stderr

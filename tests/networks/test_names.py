@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from kit.containers.networks import Network
 from kit.containers.networks.resolver import CROWD
+from kit.namespaces import until
 from tests.networks.conftest import UPSTREAM
 
 pytestmark = pytest.mark.needs("root", "ip", "curl", "busybox")
@@ -184,7 +186,8 @@ import os, sys
 from socket import *
 sock = socket(AF_INET, SOCK_DGRAM)
 sock.connect(("127.0.0.11", 53))
-for junk in (b"", b"x", b"\\0" * 12, os.urandom(300), b"\\xc0\\x0c" * 100):
+an_answer = b"\\1\\1\\x81\\x80\\0\\1" + bytes(6) + b"\\1a\\0\\0\\1\\0\\1"
+for junk in (b"", b"x", b"\\0" * 12, os.urandom(300), b"\\xc0\\x0c" * 100, an_answer):
     sock.send(junk)
 for number in range(2000):
     sock.send(bytes.fromhex(sys.argv[1]))
@@ -200,7 +203,12 @@ def test_rubbish_and_a_flood_hurt_nobody_else(container):
     with Network.create("app") as network:
         network.connect(bad.pid, aliases=["bad"])
         here = network.connect(good.pid, aliases=["good"])
+        descriptors = len(os.listdir("/proc/self/fd"))
         question = dns.message.make_query("far.example", "A").to_wire().hex()
         bad.run("python3", "-S", "-E", "-c", FLOOD, question).check()
         assert values(ask(good, "good")) == [here.ip]
         assert max(len(e.place._resolver._tasks) for e in network.endpoints) <= CROWD
+        question = dns.message.make_query("bad", "A").to_wire().hex()
+        bad.run("python3", "-S", "-E", "-c", FLOOD, question).check()
+        assert values(ask(good, "bad")) and values(ask(bad, "good", tcp=True)) == [here.ip]
+        until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)

@@ -93,23 +93,24 @@ class Resolver(asyncio.DatagramProtocol):
             task.cancel()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        if len(self._tasks) < CROWD:
-            task = asyncio.ensure_future(work)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        else:
-            work.close()
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def datagram_received(self, question: bytes, client: Any) -> None:
         """A question by UDP: see asyncio.DatagramProtocol."""
-        self._begin(self._reply(question, client))
+        if len(self._tasks) < CROWD:
+            self._begin(self._reply(question, client))
 
     async def _reply(self, question: bytes, client: Any) -> None:
         if answer := await self._answer(question, 512):
             self._udp.sendto(answer, client)
 
     def _came(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._begin(self._talk(reader, writer))
+        if len(self._tasks) < CROWD:
+            self._begin(self._talk(reader, writer))
+        else:
+            writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Questions by TCP, each after its length, until there are no more or one takes too long."""
@@ -127,10 +128,10 @@ class Resolver(asyncio.DatagramProtocol):
 
         try:
             query = message.from_wire(question)
+            answer = message.make_response(query, recursion_available=True)
             (asked,) = query.question
         except (exception.DNSException, ValueError):
             return b""
-        answer = message.make_response(query, recursion_available=True)
         found = self._look_up(asked.name, rdatatype.to_text(asked.rdtype))
         if found:
             answer.answer = [rrset.from_text(asked.name, TTL, "IN", asked.rdtype, *found)]
