@@ -57,7 +57,7 @@ _REMOVERS: dict[str, Callable[[str], None]] = {
 }
 
 #: What only a program in the same network namespace can see.
-_IN_NETWORK = {"link", "table", "iptables"}
+_IN_NETWORK = {"link", "table", "iptables", "forwarding"}
 
 #: How a thing is looked for that is no file.
 _FINDERS: dict[str, Callable[[str], bool]] = {
