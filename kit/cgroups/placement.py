@@ -165,6 +165,14 @@ def remove(places: Places) -> None:
         _remove_empty_tops()
 
 
+def give_away(places: Places) -> None:
+    """Strike a group off the journal, and this program's own directories, which it keeps from removal."""
+    with _lock:
+        for owned in [*places.owned, *(_tops.pop(top) for top in list(_tops))]:
+            owner.journal().forget(owned)
+        places.owned.clear()
+
+
 def _remove_empty_tops() -> None:
     for top in list(_tops):
         if _rmdir(top):

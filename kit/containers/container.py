@@ -138,10 +138,12 @@ class Container(Running):
         stderr: int | None = DEVNULL,
         tty: bool = False,
         size: tuple[int, int] | None = None,
+        keep: bool = False,
     ) -> Running:
         """Run one more program in the container, in its namespaces and its group, no less restricted.
 
-        ``process`` is the runtime-spec's; what it leaves out is as for the first process. Raises
+        ``process`` is the runtime-spec's; what it leaves out is as for the first process; with ``keep`` it
+        outlives this program. Raises
         :class:`BadConfig`, :class:`KernelError` (ENOENT, EACCES, EBUSY while paused).
         """
         own = {key: value for key, value in self.config["process"].items() if key != "terminal"}
@@ -150,7 +152,8 @@ class Container(Running):
             request["contained"]["size"] = list(size)
         kinds = [one["type"] for one in self.config["linux"]["namespaces"]]
         joined = dict.fromkeys(kinds, self.pid)
-        request |= {"join": list(joined), "cgroups": [str(path) for path in self.group.directories]}
+        directories = [str(path) for path in self.group.directories]
+        request |= {"join": list(joined), "cgroups": directories, "keep": keep}
         with self._lock:
             if self.poll() is not None:
                 raise KernelError(f"exec in {self.id}", 3, "The container does not run.")
@@ -223,27 +226,52 @@ def start(
     Raises :class:`BadConfig` before anything is made; :class:`KernelError`, naming the step (ENOENT: no such
     program, EACCES: it can't be executed); CgroupError for a limit that is refused. Nothing is left then.
     """
+    wait, go = os.pipe() if hold else (None, None)
+    try:
+        return launch(id, config, root, (stdin, stdout, stderr), tty, size, wait, go)
+    except BaseException:
+        if go is not None:
+            os.close(go)
+        raise
+    finally:
+        if wait is not None:
+            os.close(wait)
+
+
+def launch(
+    id: str,
+    config: Document,
+    root: str | Path,
+    stdio: tuple[int | None, int | None, int | None],
+    tty: bool = False,
+    size: tuple[int, int] | None = None,
+    hold: int | None = None,
+    go: int | None = None,
+    keep: bool = False,
+) -> Container:
+    """As :func:`start`; the program waits until ``hold`` can be read, and with ``keep`` outlives this one."""
     request, joined = plan.of_container(config, str(root))
-    request["contained"]["tty"] = tty = tty or request["contained"]["tty"]
+    request["contained"]["tty"] |= tty
     if size:
         request["contained"]["size"] = list(size)
-    limits = resources.limits(config["linux"].get("resources") or {})
+    limits = resources.limits((config.get("linux") or {}).get("resources") or {})
     group = Cgroup(id[:60], controllers=hierarchy.available())
     try:
         for name, value in limits.items():
             group[name] = value
-        request |= {"cgroups": [str(path) for path in group.directories], "hold": hold}
-        wait, go = os.pipe() if hold else (None, None)
-        try:
-            process = spawn.launch(request, (stdin, stdout, stderr), joined, wait)
-        finally:
-            if wait is not None:
-                os.close(wait)
+        directories = [str(path) for path in group.directories]
+        request |= {"cgroups": directories, "hold": hold is not None, "keep": keep}
+        process = spawn.launch(request, stdio, joined, hold)
     except BaseException:
         group.close()
         raise
     fds = process.received()
-    held = _Held(go, socket.socket(fileno=fds.pop(0))) if go is not None else None
+    report = socket.socket(fileno=fds.pop(0)) if hold is not None else None
+    held = None
+    if report is not None and go is not None:
+        held = _Held(go, report)
+    elif report is not None:  # another program will let it run
+        report.close()
     return Container(id, config, group, process, fds[0] if fds else -1, held)
 
 

@@ -212,6 +212,8 @@ def launch(
     if "pid" not in answer:
         process.close()
         raise failure(answer)
+    if request["keep"]:
+        process.keep()
     return process
 
 
