@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kit.engine.disk import Disk
 from kit.engine.logs import Log, stamp
 from kit.engine.stdio import Audience, Stdio
+from kit.engine.volumes import size_of
 from kit.images.descriptor import Descriptor
 from kit.images.documents import Document
 from kit.images.image import Image
@@ -74,12 +75,27 @@ class Container:
         return self.document["State"]  # type: ignore[no-any-return]
 
     @property
+    def words(self) -> list[str]:
+        """What it runs."""
+        return [*(self.config.get("Entrypoint") or []), *(self.config.get("Cmd") or [])]
+
+    @property
     def terminal(self) -> bool:
         return bool(self.config.get("Tty"))
 
     @property
     def running(self) -> bool:
         return bool(self.state["Running"])
+
+    @property
+    def volumes(self) -> list[str]:
+        """The names of its volumes."""
+        return [mount["Name"] for mount in self.document["Mounts"] if mount["Type"] == "volume"]
+
+    def sizes(self) -> Document:
+        """Bytes of what it changed, and of all its files."""
+        changed = size_of(self.disk.upper)
+        return {"SizeRw": changed, "SizeRootFs": changed + self.disk.image.size}
 
     def save(self) -> None:
         """Replace the document on disk; a reader sees the old one or the new one."""
@@ -111,24 +127,16 @@ class Container:
 
     def inspect(self) -> Document:
         """GET /containers/{id}/json."""
-        words = [*(self.config.get("Entrypoint") or []), *(self.config.get("Cmd") or [])]
-        ours = ("Manifest", "StoppedByHand", "Networks", "Files")
+        ours = ("Manifest", "StoppedByHand", "Networks")
         files = {f"{name}Path": str(self.directory / file) for name, file in _FILES.items()}
         return {
             **{key: value for key, value in self.document.items() if key not in ours},
-            "Path": words[0],
-            "Args": words[1:],
-            **files,
-            "LogPath": str(self.log.path),
-            "Driver": "overlay",
-            "Platform": "linux",
+            **files, "LogPath": str(self.log.path), "Path": self.words[0], "Args": self.words[1:],
+            "Driver": "overlay", "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": str(self.disk.upper)}},
             "ExecIDs": [one for one, run in self.execs.items() if run.running] or None,
-            "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": str(self.disk.upper)}},
-            "NetworkSettings": self.network_settings(),
-            "MountLabel": "",
-            "ProcessLabel": "",
-            "AppArmorProfile": "",
-        }
+            "NetworkSettings": self.network_settings(), "Platform": "linux",
+            "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": "",
+        }  # fmt: skip
 
     def network_settings(self) -> Document:
         """Its networks and ports."""
@@ -143,31 +151,20 @@ class Container:
 
     def summary(self) -> Document:
         """A line of GET /containers/json."""
-        words = [*(self.config.get("Entrypoint") or []), *(self.config.get("Cmd") or [])]
-        settings = self.network_settings()
-        ports = []
-        for name, places in settings["Ports"].items():
+        settings, ports = self.network_settings(), []
+        for name, places in settings["Ports"].items() if self.running else ():
             private, _, protocol = name.partition("/")
-            for place in places or [{}]:
-                port: Document = {"PrivatePort": int(private), "Type": protocol or "tcp"}
-                if place:
-                    port |= {"IP": place["HostIp"], "PublicPort": int(place["HostPort"])}
-                ports.append(port)
+            port: Document = {"PrivatePort": int(private), "Type": protocol or "tcp"}
+            public = [{"IP": one["HostIp"], "PublicPort": int(one["HostPort"])} for one in places or ()]
+            ports += [{**port, **one} for one in public or [{}]]
         return {
-            "Id": self.id,
-            "Names": [f"/{self.name}"],
-            "Image": self.config["Image"],
-            "ImageID": self.image_id,
-            "Command": shlex.join(words),
+            "Id": self.id, "Names": [f"/{self.name}"], "Image": self.config["Image"], "ImageID": self.image_id,
+            "Command": shlex.join(self.words), "Ports": ports, "Labels": self.config.get("Labels") or {},
             "Created": int(datetime.fromisoformat(self.document["Created"]).timestamp()),
-            "Ports": ports if self.running else [],
-            "Labels": self.config.get("Labels") or {},
-            "State": self.state["Status"],
-            "Status": self.status(),
-            "HostConfig": {"NetworkMode": self.host.get("NetworkMode") or "default"},
+            "State": self.state["Status"], "Status": self.status(), "Mounts": self.document["Mounts"],
+            "HostConfig": {"NetworkMode": self.host["NetworkMode"]},
             "NetworkSettings": {"Networks": settings["Networks"]},
-            "Mounts": self.document["Mounts"],
-        }
+        }  # fmt: skip
 
     def status(self) -> str:
         """The STATUS of `docker ps`."""

@@ -8,9 +8,9 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -26,7 +26,6 @@ from kit.engine.networks import network_of
 from kit.engine.stats import answer as stats
 from kit.engine.stdio import Client
 from kit.engine.streams import STDERR, STDOUT, frame, take_over
-from kit.engine.volumes import size_of
 from kit.images.commit import commit
 from kit.images.documents import Document
 
@@ -34,9 +33,26 @@ if TYPE_CHECKING:
     from kit.engine.server import Engine
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_FILTERS = (
-    "id", "name", "label", "status", "ancestor", "exited", "before", "since", "volume", "network", "health",
-)  # fmt: skip
+_HOST: Document = {  # what clients look for, whatever was asked
+    "LogConfig": {"Type": "json-file", "Config": {}}, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+    "AutoRemove": False, "Privileged": False,
+}  # fmt: skip
+#: The filters of `docker ps`, each with its question.
+_TESTS: dict[str, Callable[[Container, str], bool]] = {
+    "id": lambda one, text: one.id.startswith(text),
+    "name": lambda one, text: text in f"/{one.name}",
+    "status": lambda one, text: one.state["Status"] == text,
+    "exited": lambda one, text: one.state["Status"] == "exited" and str(one.state["ExitCode"]) == text,
+    "ancestor": lambda one, text: (
+        text in (one.config["Image"], f"{one.config['Image']}:latest")
+        or one.image_id.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
+    ),
+    "volume": lambda one, text: any(
+        text in (m.get("Name"), m["Destination"]) for m in one.document["Mounts"]
+    ),
+    "network": lambda one, text: text in one.document["Networks"],
+    "health": lambda one, text: (one.state.get("Health") or {"Status": "none"})["Status"] == text,
+}
 _MOODS = "brave busy calm clever eager fair gentle happy keen lively modest proud quiet sharp witty".split()
 _PEOPLE = "hopper knuth lamport liskov lovelace naur perlman ritchie shannon stallman thompson torvalds turing".split()
 
@@ -96,9 +112,9 @@ class ContainerApi:
         if not _NAME.fullmatch(name):
             raise bad(f"Invalid container name ({name:.80}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         if name in self.engine.names:
+            owner = self.engine.names[name]
             raise conflict(
-                f'Conflict. The container name "/{name}" is already in use by container '
-                f'"{self.engine.names[name]}". You have to remove (or rename) that container to be able to reuse that name.'
+                f'Conflict. The container name "/{name}" is already in use by container "{owner}".'
             )
 
     def _make(self, container_id: str, name: str, document: Document) -> Container:
@@ -111,39 +127,28 @@ class ContainerApi:
         if mode.startswith("container:"):
             hostname = self.engine.find(mode.partition(":")[2]).config["Hostname"]
         endpoints = (document.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
-        own = network_of(mode)
-        networks = (
-            {self.engine.networks.find(own)["Name"]: endpoints.get(mode) or endpoints.get(own) or {}}
-            if own
-            else {}
-        )
-        for other in endpoints.keys() - {mode, own} if own else ():
-            networks[self.engine.networks.find(other)["Name"]] = endpoints[other] or {}
+        networks: Document = {}
+        if own := network_of(mode):
+            for network in (own, *(other for other in endpoints if other not in (own, mode))):
+                wish = endpoints.get(network) or (endpoints.get(mode) if network == own else None)
+                networks[self.engine.networks.find(network)["Name"]] = wish or {}
         options.ports(host, config["ExposedPorts"])
         options.for_runtime(config, host)
         config["Hostname"] = config.get("Hostname") or hostname
-        record = {
-            "Id": container_id,
-            "Name": f"/{name}",
-            "Created": stamp(),
-            "Image": image.id,
-            "Manifest": image.descriptor.to_json(),
-            "Config": config,
-            "HostConfig": {**host, "NetworkMode": mode},
-            "State": dict(CREATED),
-            "Mounts": self._mounts(config, host),
-            "Networks": {key: value or {} for key, value in networks.items()},
-            "RestartCount": 0,
-            "StoppedByHand": False,
-        }
+        host = {**_HOST, **{key: one for key, one in host.items() if one}, "NetworkMode": mode}
+        record: Document = {
+            "Id": container_id, "Name": f"/{name}", "Created": stamp(), "Image": image.id,
+            "Manifest": image.descriptor.to_json(), "Config": config, "HostConfig": host, "State": dict(CREATED),
+            "Mounts": self._mounts(config, host), "Networks": networks, "RestartCount": 0, "StoppedByHand": False,
+        }  # fmt: skip
         directory = self.engine.root / "containers" / container_id
         directory.mkdir(mode=0o700)
         container = Container(self.engine.store, directory, record)
         container.disk.hold()
-        fresh = [one for one in record["Mounts"] if one["Type"] == "volume" and not one.pop("NoCopy", False)]
-        if any(not any(Path(one["Source"]).iterdir()) for one in fresh):
+        volumes = [one for one in record["Mounts"] if one["Type"] == "volume" and "nocopy" not in one["Mode"]]
+        if any(not any(Path(one["Source"]).iterdir()) for one in volumes):
             with container.disk.mounted() as tree:
-                for one in fresh:
+                for one in volumes:
                     self.engine.volumes.fill(one["Name"], tree, one["Destination"])
         container.save()
         return container
@@ -152,25 +157,19 @@ class ContainerApi:
         """What is mounted over the image: bind mounts and volumes, by where they go."""
         by_target: dict[str, Document] = {}
 
-        def put(target: str, source: str, read_only: bool, no_copy: bool = False) -> None:
+        def put(target: str, source: str, mode: Collection[str]) -> None:
             if not target.startswith("/") or target == "/":
                 raise bad(f"invalid mount target {target!r:.80}: it must be an absolute path, and not '/'")
-            common = {"Destination": target, "RW": not read_only, "Mode": "ro" if read_only else ""}
+            if others := set(mode) - {"", "rw", "ro", "z", "Z", "nocopy", "rprivate"}:
+                raise bad(f"{target!r:.80}: the engine does not have the mode {min(others)}")
+            about = {"Destination": target, "RW": "ro" not in mode, "Mode": ",".join(mode)}
             if source.startswith("/"):
-                if not Path(source).exists():
-                    raise bad(
-                        f'invalid mount config for type "bind": bind source path does not exist: {source}'
-                    )
-                by_target[target] = {"Type": "bind", "Source": source, "Propagation": "rprivate", **common}
-                return
-            volume = self.engine.volumes.make(source)
-            about = {
-                "Type": "volume",
-                "Name": volume["Name"],
-                "Source": volume["Mountpoint"],
-                "Driver": "local",
-            }
-            by_target[target] = {**about, **common, "Anonymous": not source, "NoCopy": no_copy}
+                about |= {"Type": "bind", "Source": source, "Propagation": "rprivate"}
+            else:
+                volume = self.engine.volumes.make(source)
+                about |= {"Type": "volume", "Name": volume["Name"], "Source": volume["Mountpoint"]}
+                about |= {"Driver": "local", "Anonymous": not source}
+            by_target[target] = about
 
         for text in host.get("VolumesFrom") or ():
             other, _, mode = text.partition(":")
@@ -181,22 +180,9 @@ class ContainerApi:
             target, _, mode = rest.partition(":")
             if not colon:
                 raise bad(f"{text!r:.80}: a bind is SOURCE:TARGET[:ro]")
-            words = set(mode.split(",")) - {
-                "",
-                "rw",
-                "z",
-                "Z",
-                "ro",
-                "nocopy",
-                "rprivate",
-                "delegated",
-                "cached",
-            }
-            if words:
-                raise bad(f"{text!r:.80}: the engine does not have the mode {min(words)}")
+            put(target, source, mode.split(","))
             if source.startswith("/"):
                 Path(source).mkdir(parents=True, exist_ok=True) if not Path(source).exists() else None
-            put(target, source, "ro" in mode.split(","), "nocopy" in mode)
         for one in host.get("Mounts") or ():
             if others := {key for key, value in one.items() if value} - {
                 "Type",
@@ -210,67 +196,38 @@ class ContainerApi:
                 raise bad(
                     f"a mount of type {kind!r:.20} from {source!r:.80}: there are bind, volume and tmpfs"
                 )
+            if kind == "bind" and not Path(source).exists():
+                raise bad(f'invalid mount config for type "bind": bind source path does not exist: {source}')
             if kind != "tmpfs":
-                put(one.get("Target") or "", source, bool(one.get("ReadOnly")))
+                put(one.get("Target") or "", source, ["ro" if one.get("ReadOnly") else "rw"])
         for target in config["Volumes"]:
             if target not in by_target and target not in (host.get("Tmpfs") or {}):
-                put(target, "", False)
+                put(target, "", [])
         return list(by_target.values())
 
     # What there is
 
     async def list(self, request: web.Request) -> web.Response:
-        wanted, limit = asked.filters(request, _FILTERS), int(asked.number(request, "limit") or 0)
-        every = asked.flag(request, "all") or limit > 0 or "status" in wanted or "exited" in wanted
-        rows = sorted(self.engine.containers, key=lambda one: str(one.document["Created"]), reverse=True)
-        for key, older in (("before", True), ("since", False)):
-            for text in wanted.get(key, ()):
-                pivot = self.engine.find(text).document["Created"]
-                rows = [
-                    one for one in rows if one is not pivot and (one.document["Created"] < pivot) == older
-                ]
-                rows = [one for one in rows if one.document["Created"] != pivot]
-        rows = [one for one in rows if (every or one.running) and self._fits(one, wanted)]
-        shown = [one.summary() for one in (rows[:limit] if limit > 0 else rows)]
+        wanted, limit = asked.filters(request, (*_TESTS, "label")), int(asked.number(request, "limit") or 0)
+        every = asked.flag(request, "all") or limit > 0 or bool({"status", "exited"} & wanted.keys())
+        found = [
+            one
+            for one in reversed(self.engine.containers)
+            if (every or one.running)
+            and asked.labelled(one.config.get("Labels"), wanted.get("label", ()))
+            and all(any(_TESTS[key](one, text) for text in wanted[key]) for key in wanted if key != "label")
+        ]
+        rows = [one.summary() for one in (found[:limit] if limit > 0 else found)]
         if asked.flag(request, "size"):
-            for row, one in zip(shown, rows, strict=False):
-                size = await asyncio.to_thread(size_of, one.disk.upper)
-                row |= {"SizeRw": size, "SizeRootFs": size + one.disk.image.size}
-        return asked.reply(shown)
-
-    def _fits(self, container: Container, wanted: dict[str, list[str]]) -> bool:
-        def ancestor(text: str) -> bool:
-            image = container.image_id
-            known = self.engine.store.tags().get(named(text, "")) if not text.startswith("sha256:") else None
-            return image.startswith((text, f"sha256:{text}")) or bool(
-                known and known.digest == container.document["Manifest"]["digest"]
-            )
-
-        tests: dict[str, Any] = {
-            "id": lambda text: container.id.startswith(text),
-            "name": lambda text: re.search(text, f"/{container.name}") is not None,
-            "status": lambda text: container.state["Status"] == text,
-            "ancestor": ancestor,
-            "exited": lambda text: (
-                container.state["Status"] == "exited" and str(container.state["ExitCode"]) == text
-            ),
-            "volume": lambda text: any(
-                text in (m.get("Name"), m["Destination"]) for m in container.document["Mounts"]
-            ),
-            "network": lambda text: text in container.document["Networks"],
-            "health": lambda text: (container.state.get("Health") or {"Status": "none"})["Status"] == text,
-        }
-        return asked.labelled(container.config.get("Labels"), wanted.get("label", ())) and all(
-            any(tests[key](text) for text in texts) for key, texts in wanted.items() if key in tests
-        )
+            rows = [
+                {**row, **await asyncio.to_thread(one.sizes)} for row, one in zip(rows, found, strict=False)
+            ]
+        return asked.reply(rows)
 
     async def inspect(self, request: web.Request) -> web.Response:
         container = self._find(request)
-        document = container.inspect()
-        if asked.flag(request, "size"):
-            size = await asyncio.to_thread(size_of, container.disk.upper)
-            document |= {"SizeRw": size, "SizeRootFs": size + container.disk.image.size}
-        return asked.reply(document)
+        sizes = await asyncio.to_thread(container.sizes) if asked.flag(request, "size") else {}
+        return asked.reply({**container.inspect(), **sizes})
 
     async def changes(self, request: web.Request) -> web.Response:
         return asked.reply(await asyncio.to_thread(self._find(request).disk.changes) or None)
@@ -377,7 +334,7 @@ class ContainerApi:
         for one in list(self.engine.containers):
             idle = not one.running and not one.state["Restarting"]
             if idle and asked.labelled(one.config.get("Labels"), wanted.get("label", ())):
-                size += await asyncio.to_thread(size_of, one.disk.upper)
+                size += (await asyncio.to_thread(one.sizes))["SizeRw"]
                 await self.life.remove(one)
                 removed.append(one.id)
         return asked.reply({"ContainersDeleted": removed or None, "SpaceReclaimed": size})

@@ -211,7 +211,7 @@ async def attached(
             await begun(b"")
 
     async def begun(data: bytes) -> None:
-        if isinstance(process, Container) and process.stdio is None:
+        if isinstance(process, Container):
             await process.started.wait()  # a client attaches before it starts the container
         if process and process.stdio:
             await process.stdio.write(data) if data else process.stdio.close_stdin()

@@ -322,7 +322,7 @@ def _refused(container: Container, error: Exception) -> tuple[int, Exception]:
     if isinstance(error, Refused | ValueError):
         return 128, error
     number = getattr(error, "errno", None)
-    words = [*(container.config.get("Entrypoint") or []), *(container.config.get("Cmd") or [])]
+    words = container.words
     text = f'failed to start container: exec: "{words[0]}": '
     what = getattr(error, "what", "")
     if what.startswith("exec") and number == 2:

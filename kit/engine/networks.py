@@ -113,7 +113,8 @@ class Networks:
 
     def save(self) -> None:
         temporary = self.file.with_name(".networks.json")
-        temporary.write_text(json.dumps(self.known))
+        fresh = {name: {"Subnet": None, "Gateway": None} if name in _FIXED else {} for name in self.known}
+        temporary.write_text(json.dumps({name: {**one, **fresh[name]} for name, one in self.known.items()}))
         os.replace(temporary, self.file)
 
     def find(self, text: str) -> Document:
@@ -142,8 +143,7 @@ class Networks:
                 )
                 self.made[name] = network
                 about |= {"Subnet": network.subnet, "Gateway": network.gateway}
-                if name not in _FIXED:
-                    self.save()
+                self.save()
             return self.made[name]
 
     def remove(self, name: str) -> None:

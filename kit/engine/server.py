@@ -136,7 +136,8 @@ class Engine:
         """Read what there is, and say the truth about what ran when the last engine was killed."""
         from kit import owner
 
-        owner.prefix()  # which first removes the mounts, groups and links of engines that died
+        with suppress(OSError):  # `kit clean` tells why
+            owner.clean()  # the mounts, groups and links of engines that died
         directory = self.root / "containers"
         directory.mkdir(mode=0o711, exist_ok=True)
         for place in directory.iterdir():

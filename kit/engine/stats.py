@@ -16,6 +16,13 @@ from kit.images.documents import Document
 if TYPE_CHECKING:
     from kit.engine.container import Container
 
+_CPU = {"total_usage": "usage", "usage_in_usermode": "user", "usage_in_kernelmode": "system"}
+_THROTTLING = {
+    "periods": "nr_periods",
+    "throttled_periods": "nr_throttled",
+    "throttled_time": "throttled_usec",
+}
+
 
 def _now(container: Container) -> Document:
     """The part of the answer that is measured."""
@@ -23,35 +30,24 @@ def _now(container: Container) -> Document:
     if task is None:  # one that does not run uses nothing
         return {"pids_stats": {}, "cpu_stats": {}, "memory_stats": {}, "blkio_stats": {}, "networks": {}}
     used = task.stats()
-    throttling = {
-        "periods": "nr_periods",
-        "throttled_periods": "nr_throttled",
-        "throttled_time": "throttled_usec",
-    }
     io = [
         {"major": 0, "minor": 0, "op": op, "value": used.get(key, 0)}
         for op, key in (("read", "io_rbytes"), ("write", "io_wbytes"))
     ]
+    usec = {name: used.get(f"cpu_{key}_usec", 0) * 1000 for name, key in _CPU.items()}
     return {
         "pids_stats": {"current": used.get("pids", 0), "limit": used.get("pids_limit", 0)},
         "cpu_stats": {
-            "cpu_usage": {
-                "total_usage": used.get("cpu_usage_usec", 0) * 1000,
-                "usage_in_usermode": used.get("cpu_user_usec", 0) * 1000,
-                "usage_in_kernelmode": used.get("cpu_system_usec", 0) * 1000,
-            },
-            "system_cpu_usage": _machine(),
-            "online_cpus": len(os.sched_getaffinity(0)),
-            "throttling_data": {name: used.get(f"cpu_{key}", 0) for name, key in throttling.items()},
+            "cpu_usage": usec, "system_cpu_usage": _machine(), "online_cpus": len(os.sched_getaffinity(0)),
+            "throttling_data": {name: used.get(f"cpu_{key}", 0) for name, key in _THROTTLING.items()},
         },
         "memory_stats": {
-            "usage": used.get("memory_bytes", 0),
-            "limit": used.get("memory_limit_bytes", 0),
+            "usage": used.get("memory_bytes", 0), "limit": used.get("memory_limit_bytes", 0),
             "stats": {"inactive_file": used.get("memory_inactive_file_bytes", 0)},
         },
         "blkio_stats": {"io_service_bytes_recursive": io},
         "networks": {one.interface: one.stats() for one in plugged.endpoints.values()} if plugged else {},
-    }
+    }  # fmt: skip
 
 
 def _machine() -> int:
@@ -66,7 +62,8 @@ async def answer(request: web.Request, container: Container) -> web.StreamRespon
     once, shot = not asked.flag(request, "stream", True), asked.flag(request, "one-shot")
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     about: Document = {"name": f"/{container.name}", "id": container.id, "num_procs": 0, "storage_stats": {}}
-    before, then = {"cpu_stats": {}}, "0001-01-01T00:00:00Z"
+    before: Document = {"cpu_stats": {}}
+    then = "0001-01-01T00:00:00Z"
     while True:
         found, now = await asyncio.to_thread(_now, container), stamp()
         if then[0] != "0" or shot or not once or container.task is None:

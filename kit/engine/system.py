@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 API, OLDEST = "1.44", "1.24"
 VERSION = version("kit-containers")
+#: Of every answer. The builder is the classic one.
 HEADERS = {
     "Api-Version": API, "Ostype": "linux", "Docker-Experimental": "false", "Builder-Version": "1",
     "Server": f"kit/{VERSION} (linux)",
 }  # fmt: skip
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class SystemApi:
@@ -48,16 +50,11 @@ class SystemApi:
 
     async def version(self, request: web.Request) -> web.Response:
         machine = os.uname()
-        arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine.machine, machine.machine)
         about = {
-            "ApiVersion": API,
-            "MinAPIVersion": OLDEST,
-            "Os": "linux",
-            "Arch": arch,
-            "GitCommit": "",
-            "GoVersion": "",
-        }
-        about |= {"KernelVersion": machine.release, "BuildTime": ""}
+            "ApiVersion": API, "MinAPIVersion": OLDEST, "Os": "linux", "GitCommit": "", "GoVersion": "",
+            "Arch": _MACHINES.get(machine.machine, machine.machine), "KernelVersion": machine.release,
+            "BuildTime": "",
+        }  # fmt: skip
         engine = {"Name": "Engine", "Version": VERSION, "Details": about}
         platform = {"Name": "kit: containers, from the kernel up"}
         return asked.reply({"Platform": platform, "Version": VERSION, **about, "Components": [engine]})
@@ -65,94 +62,57 @@ class SystemApi:
     async def info(self, request: web.Request) -> web.Response:
         from kit.cgroups import hierarchy
 
-        machine, there = os.uname(), hierarchy.available()
-        states = [one.state["Status"] for one in self.engine.containers]
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        machine, there, engine = os.uname(), hierarchy.available(), self.engine
+        states = [one.state["Status"] for one in engine.containers]
+        running, paused = states.count("running"), states.count("paused")
+        plugins = {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Log": ["json-file"]}
+        indexes = {name: {"Name": name, "Mirrors": [], "Secure": False} for name in engine.insecure}
+        registries = {
+            "Mirrors": [*engine.mirrors],
+            "IndexConfigs": indexes,
+            "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+        }
         found: Document = {
-            "ID": self.engine.id,
-            "Name": socket.gethostname(),
-            "Containers": len(states),
-            "ContainersRunning": states.count("running"),
-            "ContainersPaused": states.count("paused"),
-            "ContainersStopped": len(states) - states.count("running") - states.count("paused"),
+            "ID": engine.id, "Name": socket.gethostname(), "DockerRootDir": str(engine.root),
+            "Containers": len(states), "ContainersRunning": running, "ContainersPaused": paused,
+            "ContainersStopped": len(states) - running - paused,
             "Images": len(await asyncio.to_thread(self.images.all)),
-            "Driver": "overlay",
-            "DriverStatus": [["Changes", "volatile"]],
-            "DockerRootDir": str(self.engine.root),
-            "ServerVersion": VERSION,
-            "SystemTime": stamp(),
-            "OperatingSystem": _system(),
-            "OSType": "linux",
-            "Architecture": machine.machine,
-            "KernelVersion": machine.release,
+            "Driver": "overlay", "DriverStatus": [["Changes", "volatile"]], "LoggingDriver": "json-file",
+            "ServerVersion": VERSION, "SystemTime": stamp(), "OperatingSystem": _system(), "OSType": "linux",
+            "Architecture": machine.machine, "KernelVersion": machine.release,
             "NCPU": len(os.sched_getaffinity(0)),
-            "MemTotal": memory,
+            "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
             "CgroupDriver": "cgroupfs",
             "CgroupVersion": "2" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "1",
-            "MemoryLimit": "memory" in there,
-            "SwapLimit": "memory" in there,
-            "PidsLimit": "pids" in there,
-            "CPUShares": "cpu" in there,
-            "CpuCfsPeriod": "cpu" in there,
-            "CpuCfsQuota": "cpu" in there,
-            "CPUSet": "cpuset" in there,
-            "IPv4Forwarding": True,
-            "OomKillDisable": False,
-            "LoggingDriver": "json-file",
-            "DefaultRuntime": "kit",
-            "Runtimes": {"kit": {"path": "kit"}},
-            "SecurityOptions": ["name=seccomp,profile=builtin"],
-            "Plugins": {
-                "Volume": ["local"],
-                "Network": ["bridge", "host", "null"],
-                "Authorization": None,
-                "Log": ["json-file"],
-            },
-            "Swarm": {"LocalNodeState": "inactive"},
-            "RegistryConfig": {
-                "Mirrors": list(self.engine.mirrors),
-                "InsecureRegistryCIDRs": ["127.0.0.0/8"],
-                "IndexConfigs": {
-                    name: {"Name": name, "Mirrors": [], "Secure": False, "Official": False}
-                    for name in self.engine.insecure
-                },
-            },
-            "IndexServerAddress": "https://index.docker.io/v1/",
-            "LiveRestoreEnabled": False,
-            "ExperimentalBuild": False,
-            "Debug": False,
-            "Labels": [],
-            "Warnings": None,
-        }
+            **dict.fromkeys(("MemoryLimit", "SwapLimit"), "memory" in there), "PidsLimit": "pids" in there,
+            **dict.fromkeys(("CPUShares", "CpuCfsPeriod", "CpuCfsQuota"), "cpu" in there),
+            "CPUSet": "cpuset" in there, "IPv4Forwarding": True, "OomKillDisable": False,
+            "DefaultRuntime": "kit", "Runtimes": {"kit": {"path": "kit"}},
+            "SecurityOptions": ["name=seccomp,profile=builtin"], "Plugins": plugins,
+            "Swarm": {"LocalNodeState": "inactive"}, "RegistryConfig": registries,
+            "IndexServerAddress": "https://index.docker.io/v1/", "LiveRestoreEnabled": False,
+            "ExperimentalBuild": False, "Debug": False, "Labels": [], "Warnings": None,
+        }  # fmt: skip
         return asked.reply(found)
 
     async def disk_usage(self, request: web.Request) -> web.Response:
         def work() -> Document:
-            users = [container.image_id for container in self.engine.containers]
-            found = self.images.all()
-            images = [
-                {**self.images.summary(*one), "Containers": users.count(image_id), "SharedSize": 0}
-                for image_id, one in found.items()
-            ]
-            layers = {layer.digest: layer.size for image, _ in found.values() for layer in image.layers}
-            containers = [
-                {**one.summary(), "SizeRw": size_of(one.disk.upper), "SizeRootFs": one.disk.image.size}
-                for one in self.engine.containers
-            ]
+            containers, found = self.engine.containers, self.images.all()
+            users = [one.image_id for one in containers]
             volumes = []
             for one in self.engine.volumes.all():
-                used = [
-                    c
-                    for c in self.engine.containers
-                    if any(m.get("Name") == one["Name"] for m in c.document["Mounts"])
-                ]
-                usage = {"Size": size_of(Path(one["Mountpoint"])), "RefCount": len(used)}
-                volumes.append({**one, "UsageData": usage})
-            size = sum(layers.values())
+                count = sum(one["Name"] in container.volumes for container in containers)
+                size = size_of(Path(one["Mountpoint"]))
+                volumes.append({**one, "UsageData": {"Size": size, "RefCount": count}})
             return {
-                "LayersSize": size,
-                "Images": images,
-                "Containers": containers,
+                "LayersSize": sum(
+                    {layer.digest: layer.size for one, _ in found.values() for layer in one.layers}.values()
+                ),
+                "Images": [
+                    {**self.images.summary(*one), "Containers": users.count(image_id), "SharedSize": 0}
+                    for image_id, one in found.items()
+                ],
+                "Containers": [{**one.summary(), **one.sizes()} for one in containers],
                 "Volumes": volumes,
                 "BuildCache": [],
             }
@@ -162,10 +122,8 @@ class SystemApi:
 
 def _system() -> str:
     """PRETTY_NAME of os-release(5)."""
-    try:
-        lines = Path("/etc/os-release").read_text().splitlines()
-    except OSError:
-        return "Linux"
+    file = Path("/etc/os-release")
+    lines = file.read_text().splitlines() if file.exists() else []
     return next(
         (line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")), "Linux"
     )

@@ -119,11 +119,7 @@ class VolumeApi:
         ]
 
     def _users(self, name: str) -> list[str]:
-        return [
-            container.id
-            for container in self.engine.containers
-            if any(mount.get("Name") == name for mount in container.document["Mounts"])
-        ]
+        return [one.id for one in self.engine.containers if name in one.volumes]
 
     async def list(self, request: web.Request) -> web.Response:
         wanted = asked.filters(request, ("name", "label", "dangling", "driver"))
