@@ -45,7 +45,7 @@ class Container:
 
     def get(self, url: str) -> str:
         """What an HTTP server answers; empty if nothing."""
-        return self.run("curl", "-sS", "--max-time", "5", url).stdout
+        return self.run("curl", "-sS", "--connect-timeout", "2", url).stdout
 
     def serve(self, text: str, directory: Path, port: int = 80) -> None:
         """An HTTP server that answers ``text`` at /."""

@@ -25,7 +25,9 @@ while True:
 
 def get(url: str) -> str:
     """From the machine itself."""
-    return subprocess.run(["curl", "-sS", "--max-time", "5", url], capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["curl", "-sS", "--connect-timeout", "2", url], capture_output=True, text=True
+    ).stdout
 
 
 def shout(address: str, port: int, text: bytes) -> bytes:

@@ -205,9 +205,10 @@ class Network:
             if endpoint in self.endpoints:
                 self.endpoints.remove(endpoint)
                 self._leases.give_back(endpoint.ip)
-                self._owned.append(endpoint.link)
-                if not ended:
-                    endpoint.link.remove()
+                if ended:
+                    self._owned.append(endpoint.link)
+                else:
+                    owner.release(endpoint.link)
                 endpoint.place.unplug(endpoint, ended)
             for gone in [one for one in self._owned if one.kind == "link" and not one.exists()]:
                 self._owned.remove(gone)
