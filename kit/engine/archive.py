@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from kit.engine import asked
 from kit.engine.errors import bad, conflict, missing
 from kit.engine.streams import received, sent
 from kit.images.documents import Document
@@ -129,13 +130,13 @@ class ArchiveApi:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> asked.Routes:
         place = "/containers/{id}/archive"
         return [
-            web.head(place, self.head),
-            web.get(place, self.get, allow_head=False),
-            web.put(place, self.put),
-            web.get("/containers/{id}/export", self.export),
+            ("HEAD", place, self.head),
+            ("GET", place, self.get),
+            ("PUT", place, self.put),
+            ("GET", "/containers/{id}/export", self.export),
         ]
 
     def _asked(self, request: web.Request) -> tuple[Container, str]:

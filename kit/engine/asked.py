@@ -1,9 +1,9 @@
-"""What a request asks: its query, its filters and its JSON, each of the type that the Docker Engine API names."""
+"""What a request asks: its query, its filters, its JSON, each of the type that Docker's API names."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -11,6 +11,8 @@ from aiohttp import web
 from kit.engine.errors import bad
 from kit.images.documents import Document
 
+#: Method, path and handler; what a handler returns is JSON, None the status 204.
+Routes = list[tuple[str, str, Callable[[web.Request], Awaitable[object]]]]
 LIMIT = 4 << 20  # bytes of a JSON body
 _NAMES = {
     str: "a string",

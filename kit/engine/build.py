@@ -1,4 +1,4 @@
-"""POST /build: the classic builder, by chapter 05's. The context comes as a tar archive. See "Build an image"."""
+"""POST /build: the classic builder, by chapter 05's. The context comes as a tar. See "Build an image"."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from kit.engine.errors import bad
 from kit.engine.streams import Tell, progress, received
 from kit.images.build import Done, Event, Output, Started, Warned, build
 from kit.images.image import Image
+from kit.images.reference import Reference
 from kit.images.store import Store
 from kit.images.unpack import unpack
 from kit.linux.errors import KernelError
@@ -49,11 +50,11 @@ class BuildApi:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def routes(self) -> list[web.RouteDef]:
-        return [web.post("/build", self.build), web.post("/build/prune", self.prune)]
+    def routes(self) -> asked.Routes:
+        return [("POST", "/build", self.build), ("POST", "/build/prune", self.prune)]
 
-    async def prune(self, request: web.Request) -> web.Response:
-        return asked.reply({"CachesDeleted": None, "SpaceReclaimed": 0})
+    async def prune(self, request: web.Request) -> object:
+        return {"CachesDeleted": None, "SpaceReclaimed": 0}
 
     async def build(self, request: web.Request) -> web.StreamResponse:
         from kit.engine.images import give, named
@@ -89,12 +90,8 @@ class BuildApi:
                 return tell({"stream": f"{built.image.id}\n"})
             tell({"aux": {"ID": built.image.id}})
             tell({"stream": f"Successfully built {built.image.id[7:19]}\n"})
-            for tag in query.getall("t", []):
-                tell(
-                    {
-                        "stream": f"Successfully tagged {tag if ':' in tag.rpartition('/')[2] else f'{tag}:latest'}\n"
-                    }
-                )
+            for tag in tags:
+                tell({"stream": f"Successfully tagged {Reference.parse(tag).familiar()}\n"})
 
         return await progress(request, work)
 

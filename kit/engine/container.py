@@ -26,7 +26,7 @@ from kit.images.store import Store
 
 if TYPE_CHECKING:
     from kit.containers import Container as Task
-    from kit.engine.networks import Plugged
+    from kit.engine.plugs import Plugged
 
 NEVER = "0001-01-01T00:00:00Z"
 CREATED: Document = {
@@ -132,9 +132,9 @@ class Container:
         return {
             **{key: value for key, value in self.document.items() if key not in ours},
             **files, "LogPath": str(self.log.path), "Path": self.words[0], "Args": self.words[1:],
-            "Driver": "overlay", "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": str(self.disk.upper)}},
+            "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": str(self.disk.upper)}},
             "ExecIDs": [one for one, run in self.execs.items() if run.running] or None,
-            "NetworkSettings": self.network_settings(), "Platform": "linux",
+            "NetworkSettings": self.network_settings(), "Platform": "linux", "Driver": "overlay",
             "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": "",
         }  # fmt: skip
 
@@ -158,7 +158,8 @@ class Container:
             public = [{"IP": one["HostIp"], "PublicPort": int(one["HostPort"])} for one in places or ()]
             ports += [{**port, **one} for one in public or [{}]]
         return {
-            "Id": self.id, "Names": [f"/{self.name}"], "Image": self.config["Image"], "ImageID": self.image_id,
+            "Id": self.id, "Names": [f"/{self.name}"],
+            "Image": self.config["Image"], "ImageID": self.image_id,
             "Command": shlex.join(self.words), "Ports": ports, "Labels": self.config.get("Labels") or {},
             "Created": int(datetime.fromisoformat(self.document["Created"]).timestamp()),
             "State": self.state["Status"], "Status": self.status(), "Mounts": self.document["Mounts"],

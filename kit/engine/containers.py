@@ -6,37 +6,31 @@ import asyncio
 import re
 import secrets
 import shutil
-import socket
 import subprocess
-from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from kit.engine import asked, options
 from kit.engine.build import with_changes
-from kit.engine.container import CREATED, Container
+from kit.engine.container import Container
+from kit.engine.create import make
 from kit.engine.errors import bad, conflict
 from kit.engine.execs import attached
-from kit.engine.images import found, give, named
+from kit.engine.images import give, named
 from kit.engine.life import number_of
-from kit.engine.logs import stamp
-from kit.engine.networks import network_of
 from kit.engine.stats import answer as stats
 from kit.engine.stdio import Client
 from kit.engine.streams import STDERR, STDOUT, frame, take_over
 from kit.images.commit import commit
-from kit.images.documents import Document
 
 if TYPE_CHECKING:
     from kit.engine.server import Engine
 
+_DONE = ("start", "stop", "restart", "kill", "pause", "rename", "resize", "update", "attach", "wait")
+_READ = ("logs", "top", "stats", "changes")
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_HOST: Document = {  # what clients look for, whatever was asked
-    "LogConfig": {"Type": "json-file", "Config": {}}, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
-    "AutoRemove": False, "Privileged": False,
-}  # fmt: skip
 #: The filters of `docker ps`, each with its question.
 _TESTS: dict[str, Callable[[Container, str], bool]] = {
     "id": lambda one, text: one.id.startswith(text),
@@ -54,7 +48,7 @@ _TESTS: dict[str, Callable[[Container, str], bool]] = {
     "health": lambda one, text: (one.state.get("Health") or {"Status": "none"})["Status"] == text,
 }
 _MOODS = "brave busy calm clever eager fair gentle happy keen lively modest proud quiet sharp witty".split()
-_PEOPLE = "hopper knuth lamport liskov lovelace naur perlman ritchie shannon stallman thompson torvalds turing".split()
+_PEOPLE = "hopper knuth lamport liskov lovelace naur perlman ritchie shannon thompson torvalds turing".split()
 
 
 class ContainerApi:
@@ -63,21 +57,18 @@ class ContainerApi:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.life = engine, engine.life
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> asked.Routes:
         one = "/containers/{id}"
-        simple = {"start": self.start, "stop": self.stop, "restart": self.restart, "kill": self.kill}
-        simple |= {"pause": self.pause, "unpause": self.pause, "rename": self.rename, "resize": self.resize}
-        simple |= {"update": self.update, "attach": self.attach, "wait": self.wait}
-        reads = {"json": self.inspect, "logs": self.logs, "top": self.top, "stats": self.stats}
         return [
-            web.get("/containers/json", self.list),
-            web.post("/containers/create", self.create),
-            web.post("/containers/prune", self.prune),
-            web.post("/commit", self.commit),
-            web.get(f"{one}/changes", self.changes),
-            web.delete(one, self.delete),
-            *(web.post(f"{one}/{name}", handler) for name, handler in simple.items()),
-            *(web.get(f"{one}/{name}", handler) for name, handler in reads.items()),
+            ("GET", "/containers/json", self.list),
+            ("POST", "/containers/create", self.create),
+            ("POST", "/containers/prune", self.prune),
+            ("POST", "/commit", self.commit),
+            ("DELETE", one, self.delete),
+            *(("POST", f"{one}/{name}", getattr(self, name)) for name in _DONE),
+            ("POST", f"{one}/unpause", self.pause),
+            *(("GET", f"{one}/{name}", getattr(self, name)) for name in _READ),
+            ("GET", f"{one}/json", self.inspect),
         ]
 
     def _find(self, request: web.Request) -> Container:
@@ -93,7 +84,7 @@ class ContainerApi:
         container_id = secrets.token_hex(32)
         self.engine.names[name] = container_id  # from now on it is taken
         try:
-            container = await asyncio.to_thread(self._make, container_id, name, document)
+            container = await asyncio.to_thread(make, self.engine, container_id, name, document)
         except BaseException:
             del self.engine.names[name]
             await asyncio.to_thread(shutil.rmtree, self.engine.root / "containers" / container_id, True)
@@ -113,101 +104,11 @@ class ContainerApi:
             raise bad(f"Invalid container name ({name:.80}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         if name in self.engine.names:
             owner = self.engine.names[name]
-            raise conflict(
-                f'Conflict. The container name "/{name}" is already in use by container "{owner}".'
-            )
-
-    def _make(self, container_id: str, name: str, document: Document) -> Container:
-        """In a thread: the document, the directory, the volumes."""
-        image = found(self.engine.store, document["Image"])
-        host = document.get("HostConfig") or {}
-        config = options.merged(document, image.config.get("config") or {})
-        mode = host.get("NetworkMode") or "default"
-        hostname = socket.gethostname() if mode == "host" else container_id[:12]
-        if mode.startswith("container:"):
-            hostname = self.engine.find(mode.partition(":")[2]).config["Hostname"]
-        endpoints = (document.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
-        networks: Document = {}
-        if own := network_of(mode):
-            for network in (own, *(other for other in endpoints if other not in (own, mode))):
-                wish = endpoints.get(network) or (endpoints.get(mode) if network == own else None)
-                networks[self.engine.networks.find(network)["Name"]] = wish or {}
-        options.ports(host, config["ExposedPorts"])
-        options.for_runtime(config, host)
-        config["Hostname"] = config.get("Hostname") or hostname
-        host = {**_HOST, **{key: one for key, one in host.items() if one}, "NetworkMode": mode}
-        record: Document = {
-            "Id": container_id, "Name": f"/{name}", "Created": stamp(), "Image": image.id,
-            "Manifest": image.descriptor.to_json(), "Config": config, "HostConfig": host, "State": dict(CREATED),
-            "Mounts": self._mounts(config, host), "Networks": networks, "RestartCount": 0, "StoppedByHand": False,
-        }  # fmt: skip
-        directory = self.engine.root / "containers" / container_id
-        directory.mkdir(mode=0o700)
-        container = Container(self.engine.store, directory, record)
-        container.disk.hold()
-        volumes = [one for one in record["Mounts"] if one["Type"] == "volume" and "nocopy" not in one["Mode"]]
-        if any(not any(Path(one["Source"]).iterdir()) for one in volumes):
-            with container.disk.mounted() as tree:
-                for one in volumes:
-                    self.engine.volumes.fill(one["Name"], tree, one["Destination"])
-        container.save()
-        return container
-
-    def _mounts(self, config: Document, host: Document) -> list[Document]:
-        """What is mounted over the image: bind mounts and volumes, by where they go."""
-        by_target: dict[str, Document] = {}
-
-        def put(target: str, source: str, mode: Collection[str]) -> None:
-            if not target.startswith("/") or target == "/":
-                raise bad(f"invalid mount target {target!r:.80}: it must be an absolute path, and not '/'")
-            if others := set(mode) - {"", "rw", "ro", "z", "Z", "nocopy", "rprivate"}:
-                raise bad(f"{target!r:.80}: the engine does not have the mode {min(others)}")
-            about = {"Destination": target, "RW": "ro" not in mode, "Mode": ",".join(mode)}
-            if source.startswith("/"):
-                about |= {"Type": "bind", "Source": source, "Propagation": "rprivate"}
-            else:
-                volume = self.engine.volumes.make(source)
-                about |= {"Type": "volume", "Name": volume["Name"], "Source": volume["Mountpoint"]}
-                about |= {"Driver": "local", "Anonymous": not source}
-            by_target[target] = about
-
-        for text in host.get("VolumesFrom") or ():
-            other, _, mode = text.partition(":")
-            for one in self.engine.find(other).document["Mounts"]:
-                by_target[one["Destination"]] = {**one, "RW": one["RW"] and mode != "ro"}
-        for text in host.get("Binds") or ():
-            source, colon, rest = text.partition(":")
-            target, _, mode = rest.partition(":")
-            if not colon:
-                raise bad(f"{text!r:.80}: a bind is SOURCE:TARGET[:ro]")
-            put(target, source, mode.split(","))
-            if source.startswith("/"):
-                Path(source).mkdir(parents=True, exist_ok=True) if not Path(source).exists() else None
-        for one in host.get("Mounts") or ():
-            if others := {key for key, value in one.items() if value} - {
-                "Type",
-                "Source",
-                "Target",
-                "ReadOnly",
-            }:
-                raise bad(f"the engine does not have the option Mounts.{min(others)}")
-            kind, source = one.get("Type"), one.get("Source") or ""
-            if kind not in ("bind", "volume", "tmpfs") or (kind == "bind") != source.startswith("/"):
-                raise bad(
-                    f"a mount of type {kind!r:.20} from {source!r:.80}: there are bind, volume and tmpfs"
-                )
-            if kind == "bind" and not Path(source).exists():
-                raise bad(f'invalid mount config for type "bind": bind source path does not exist: {source}')
-            if kind != "tmpfs":
-                put(one.get("Target") or "", source, ["ro" if one.get("ReadOnly") else "rw"])
-        for target in config["Volumes"]:
-            if target not in by_target and target not in (host.get("Tmpfs") or {}):
-                put(target, "", [])
-        return list(by_target.values())
+            raise conflict(f'Conflict. The name "/{name}" is already in use by container "{owner}".')
 
     # What there is
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> object:
         wanted, limit = asked.filters(request, (*_TESTS, "label")), int(asked.number(request, "limit") or 0)
         every = asked.flag(request, "all") or limit > 0 or bool({"status", "exited"} & wanted.keys())
         found = [
@@ -222,15 +123,15 @@ class ContainerApi:
             rows = [
                 {**row, **await asyncio.to_thread(one.sizes)} for row, one in zip(rows, found, strict=False)
             ]
-        return asked.reply(rows)
+        return rows
 
-    async def inspect(self, request: web.Request) -> web.Response:
+    async def inspect(self, request: web.Request) -> object:
         container = self._find(request)
         sizes = await asyncio.to_thread(container.sizes) if asked.flag(request, "size") else {}
-        return asked.reply({**container.inspect(), **sizes})
+        return {**container.inspect(), **sizes}
 
-    async def changes(self, request: web.Request) -> web.Response:
-        return asked.reply(await asyncio.to_thread(self._find(request).disk.changes) or None)
+    async def changes(self, request: web.Request) -> object:
+        return await asyncio.to_thread(self._find(request).disk.changes)
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
         container = self._find(request)
@@ -239,7 +140,7 @@ class ContainerApi:
     async def stats(self, request: web.Request) -> web.StreamResponse:
         return await stats(request, self._find(request))
 
-    async def top(self, request: web.Request) -> web.Response:
+    async def top(self, request: web.Request) -> object:
         """The processes, as ps(1) of this machine lists them."""
         container = self._find(request)
         if container.task is None:
@@ -253,7 +154,7 @@ class ContainerApi:
             raise bad(f"ps {' '.join(words)}: {done.stderr.strip() or 'it shows no PID'}")
         rows = [line.split(None, len(names) - 1) for line in lines]
         place = names.index("PID")
-        return asked.reply({"Titles": names, "Processes": [row for row in rows if int(row[place]) in pids]})
+        return {"Titles": names, "Processes": [row for row in rows if int(row[place]) in pids]}
 
     # What is done with one
 
@@ -264,22 +165,19 @@ class ContainerApi:
         stopped = await self.life.stop(self._find(request), asked.number(request, "t"))
         return web.Response(status=204 if stopped else 304)
 
-    async def restart(self, request: web.Request) -> web.Response:
+    async def restart(self, request: web.Request) -> None:
         container = self._find(request)
         await self.life.stop(container, asked.number(request, "t"))
         await self.life.start(container)
         self.life.tell(container, "restart")
-        return web.Response(status=204)
 
-    async def kill(self, request: web.Request) -> web.Response:
+    async def kill(self, request: web.Request) -> None:
         await self.life.kill(self._find(request), number_of(request.query.get("signal") or "KILL"))
-        return web.Response(status=204)
 
-    async def pause(self, request: web.Request) -> web.Response:
+    async def pause(self, request: web.Request) -> None:
         await self.life.pause(self._find(request), request.path.endswith("/pause"))
-        return web.Response(status=204)
 
-    async def rename(self, request: web.Request) -> web.Response:
+    async def rename(self, request: web.Request) -> None:
         container, name = self._find(request), request.query.get("name", "").lstrip("/")
         self._check_name(name)
         old = container.name
@@ -287,7 +185,6 @@ class ContainerApi:
         container.document["Name"] = f"/{name}"
         container.save()
         self.life.tell(container, "rename", oldName=f"/{old}")
-        return web.Response(status=204)
 
     async def resize(self, request: web.Request) -> web.Response:
         container = self._find(request)
@@ -299,13 +196,11 @@ class ContainerApi:
         container.task.resize(int(rows), int(columns))
         return web.Response()
 
-    async def update(self, request: web.Request) -> web.Response:
+    async def update(self, request: web.Request) -> object:
         container, document = self._find(request), await asked.body(request)
         options.check_host(document)
-        if others := {key for key, value in document.items() if value} - {
-            *options.RESOURCES,
-            "RestartPolicy",
-        }:
+        given = {key for key, value in document.items() if value}
+        if others := given - {*options.RESOURCES, "RestartPolicy"}:
             raise bad(f"{min(others)} can't be updated")
         async with container.lock:
             host = container.host
@@ -320,15 +215,14 @@ class ContainerApi:
             host.update(changed)
             container.save()
         self.life.tell(container, "update")
-        return asked.reply({"Warnings": None})
+        return {"Warnings": None}
 
-    async def delete(self, request: web.Request) -> web.Response:
+    async def delete(self, request: web.Request) -> None:
         if asked.flag(request, "link"):
             raise bad("the engine does not have links")
         await self.life.remove(self._find(request), asked.flag(request, "force"), asked.flag(request, "v"))
-        return web.Response(status=204)
 
-    async def prune(self, request: web.Request) -> web.Response:
+    async def prune(self, request: web.Request) -> object:
         wanted = asked.filters(request, ("label",))
         removed, size = [], 0
         for one in list(self.engine.containers):
@@ -337,7 +231,7 @@ class ContainerApi:
                 size += (await asyncio.to_thread(one.sizes))["SizeRw"]
                 await self.life.remove(one)
                 removed.append(one.id)
-        return asked.reply({"ContainersDeleted": removed or None, "SpaceReclaimed": size})
+        return {"ContainersDeleted": removed or None, "SpaceReclaimed": size}
 
     async def commit(self, request: web.Request) -> web.Response:
         """A new image: the container's image, and what it changed as one more layer."""

@@ -1,4 +1,4 @@
-"""What happens, as it happens: create, start, die, pull … for whoever listens. See "Monitor events" of the API."""
+"""What happens, as it happens: create, start, die … for whoever listens. See "Monitor events" of the API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Events:
     def tell(self, kind: str, action: str, subject: str, attributes: Mapping[str, str] | None = None) -> None:
         """Something happened to ``subject``, the id of a thing of this ``kind``, or its name."""
         now = time.time_ns()
-        actor = {"ID": subject, "Attributes": dict(attributes or {})}
+        actor: Document = {"ID": subject, "Attributes": dict(attributes or {})}
         event: Document = {"Type": kind, "Action": action, "Actor": actor, "scope": "local"}
         event |= {"time": now // 10**9, "timeNano": now}
         if kind == "container":  # what the event was before there were other kinds

@@ -63,8 +63,8 @@ class Run:
                 process["cwd"] = document["WorkingDir"]
             if document.get("User"):
                 process["user"] = containers.user(container.disk.path, document["User"])
-            streams = dict(zip(("stdin", "stdout", "stderr"), stdio.theirs, strict=False))
-            return task.exec(process, tty=self.terminal, size=size, **streams)
+            stdin, stdout, stderr = stdio.theirs
+            return task.exec(process, tty=self.terminal, size=size, stdin=stdin, stdout=stdout, stderr=stderr)
 
         try:
             self.process = await asyncio.to_thread(begin)
@@ -120,12 +120,12 @@ class ExecApi:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> asked.Routes:
         return [
-            web.post("/containers/{id}/exec", self.create),
-            web.post("/exec/{id}/start", self.start),
-            web.post("/exec/{id}/resize", self.resize),
-            web.get("/exec/{id}/json", self.inspect),
+            ("POST", "/containers/{id}/exec", self.create),
+            ("POST", "/exec/{id}/start", self.start),
+            ("POST", "/exec/{id}/resize", self.resize),
+            ("GET", "/exec/{id}/json", self.inspect),
         ]
 
     def _find(self, request: web.Request) -> Run:
@@ -195,14 +195,14 @@ class ExecApi:
             run.process.resize(int(rows), int(columns))
         return web.Response()
 
-    async def inspect(self, request: web.Request) -> web.Response:
-        return asked.reply(self._find(request).inspect())
+    async def inspect(self, request: web.Request) -> object:
+        return self._find(request).inspect()
 
 
 async def attached(
     client: Client, incoming: asyncio.StreamReader, process: Run | Container | None, once: bool = True
 ) -> None:
-    """Pass on what a client types to a process until that ends; ``once``: the input ends with the client's."""
+    """Pass on what a client types until the process ends; ``once``: the input ends with the client's."""
 
     async def listen() -> None:
         while data := await incoming.read(65536):

@@ -65,18 +65,18 @@ class ImageApi:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.store = engine, engine.store
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> asked.Routes:
         name = "/images/{name:.+}"
         return [
-            web.get("/images/json", self.list),
-            web.get("/images/get", self.save),
-            web.post("/images/load", self.load),
-            web.post("/images/prune", self.prune),
-            web.get(f"{name}/json", self.inspect),
-            web.get(f"{name}/history", self.history),
-            web.get(f"{name}/get", self.save),
-            web.post(f"{name}/tag", self.tag),
-            web.delete(name, self.delete),
+            ("GET", "/images/json", self.list),
+            ("GET", "/images/get", self.save),
+            ("POST", "/images/load", self.load),
+            ("POST", "/images/prune", self.prune),
+            ("GET", f"{name}/json", self.inspect),
+            ("GET", f"{name}/history", self.history),
+            ("GET", f"{name}/get", self.save),
+            ("POST", f"{name}/tag", self.tag),
+            ("DELETE", name, self.delete),
         ]
 
     def all(self) -> dict[str, tuple[Image, list[str]]]:
@@ -104,16 +104,10 @@ class ImageApi:
             "Containers": -1,
         }
 
-    async def list(self, request: web.Request) -> web.Response:
-        wanted = asked.filters(request, ("reference", "label", "dangling", "before", "since"))
+    async def list(self, request: web.Request) -> object:
+        wanted = asked.filters(request, ("reference", "label", "dangling"))
         found = await asyncio.to_thread(self.all)
         rows = [self.summary(*one) for one in found.values()]
-        ids = list(found)
-        for key, before in (("before", True), ("since", False)):
-            for text in wanted.get(key, ()):
-                place = ids.index(Image.find(self.store, text).id)
-                kept = set(ids[:place] if before else ids[place + 1 :])
-                rows = [row for row in rows if row["Id"] in kept]
         if "dangling" in wanted:
             dangling = wanted["dangling"][0] in ("true", "1")
             rows = [row for row in rows if bool(row["RepoTags"]) != dangling]
@@ -123,9 +117,9 @@ class ImageApi:
             for row in rows:
                 row["RepoTags"] = [tag for tag in row["RepoTags"] if _like(tag, wanted["reference"])]
             rows = [row for row in rows if row["RepoTags"]]
-        return asked.reply(rows[::-1])
+        return rows[::-1]
 
-    async def inspect(self, request: web.Request) -> web.Response:
+    async def inspect(self, request: web.Request) -> object:
         def work() -> Document:
             image = Image.find(self.store, request.match_info["name"])
             names = [name for name in find.names(self.store, image) if not name.startswith(NAMELESS)]
@@ -135,9 +129,9 @@ class ImageApi:
             tags = {key: short[key] for key in ("RepoTags", "RepoDigests")}
             return {**shown.inspect(image), **tags, **empty, **more}
 
-        return asked.reply(await asyncio.to_thread(work))
+        return await asyncio.to_thread(work)
 
-    async def history(self, request: web.Request) -> web.Response:
+    async def history(self, request: web.Request) -> object:
         image = await asyncio.to_thread(Image.find, self.store, request.match_info["name"])
         layers, rows = iter(image.layers), []
         for line in image.history:
@@ -148,7 +142,7 @@ class ImageApi:
         if rows:
             names = [name for name in find.names(self.store, image) if not name.startswith(NAMELESS)]
             rows[-1] |= {"Id": image.id, "Tags": [":".join(shown.split(name)) for name in names]}
-        return asked.reply(rows[::-1])
+        return rows[::-1]
 
     async def tag(self, request: web.Request) -> web.Response:
         repository, tag = request.query.get("repo", ""), request.query.get("tag", "")
@@ -158,22 +152,17 @@ class ImageApi:
         self.engine.events.tell("image", "tag", image.id, {"name": Reference.parse(name).familiar()})
         return web.Response(status=201)
 
-    async def delete(self, request: web.Request) -> web.Response:
+    async def delete(self, request: web.Request) -> object:
         """Take a name away, or with an id the image; one that a container was made from stays."""
         text, force = request.match_info["name"], asked.flag(request, "force")
 
         def work() -> list[Document]:
-            whole, image = find.find(self.store, text)
+            image = Image.find(self.store, text)
             names = find.names(self.store, image)
             user = next((one for one in self.engine.containers if one.image_id == image.id), None)
-            if user and (len(names) == 1 or (find.name_of(self.store, text) != text and force)):
-                if user.running or not force or whole.startswith(NAMELESS):
-                    raise conflict(
-                        f"conflict: unable to remove {text}: the container {user.id[:12]} is made from it. "
-                        "Remove that first."
-                    )
-                self.store.change({**dict.fromkeys(names), NAMELESS + image.id: image.descriptor})
-                return [{"Untagged": ":".join(shown.split(name))} for name in names]
+            if user and (len(names) == 1 or image.id.removeprefix("sha256:").startswith(text)):
+                what = f"conflict: unable to remove {text}: the container {user.id[:12]} is made from it"
+                raise conflict(f"{what}. Remove that first.")
             image_id = image.id  # read while it is there
             going, pruned = gc.untag(self.store, text, force)
             told: list[Document] = [
@@ -185,9 +174,9 @@ class ImageApi:
         for one in removed:
             for word, subject in one.items():
                 self.engine.events.tell("image", "untag" if word == "Untagged" else "delete", subject)
-        return asked.reply(removed)
+        return removed
 
-    async def prune(self, request: web.Request) -> web.Response:
+    async def prune(self, request: web.Request) -> object:
         wanted = asked.filters(request, ("dangling",))
         nameless_only = wanted.get("dangling", ["true"])[0] in ("true", "1")
 
@@ -202,7 +191,7 @@ class ImageApi:
                 deleted.append({"Deleted": image_id})
             return {"ImagesDeleted": deleted or None, "SpaceReclaimed": gc.prune(self.store).size}
 
-        return asked.reply(await asyncio.to_thread(work))
+        return await asyncio.to_thread(work)
 
     async def save(self, request: web.Request) -> web.StreamResponse:
         one = request.match_info.get("name")
@@ -241,7 +230,7 @@ class ImageApi:
 
 
 def named(repository: str, tag: str) -> str:
-    """The whole name of what a client calls a repository and a tag, or in one. Raises BadReference, Refused."""
+    """The whole name of what a client calls repository and tag, or in one. Raises BadReference, Refused."""
     reference = Reference.parse(
         f"{repository}:{tag}" if tag and not tag.startswith("sha256:") else repository
     )

@@ -62,7 +62,7 @@ class Life:
         self.engine.events.tell("container", action, container.id, container.attributes(**more))
 
     async def start(self, container: Container) -> bool:
-        """Start it; False where it runs already. Raises Refused as Docker words it, so that clients know 127."""
+        """Start it; False where it runs already. Raises Refused in Docker's words: clients look for them."""
         async with container.lock:
             if container.running:
                 return False
@@ -128,16 +128,11 @@ class Life:
             given["hostname"] = config["Hostname"]
         given["mounts"] = [*self.files(container), *_binds(container)]
         document = containers.config({}, root=root, **given)
-        streams = dict(zip(("stdin", "stdout", "stderr"), stdio.theirs, strict=False))
         size = host.get("ConsoleSize") or [0, 0]
         return containers.start(
-            container.id,
-            document,
-            root,
-            tty=container.terminal,
-            size=(size[0] or 24, size[1] or 80),
-            **streams,
-        )
+            container.id, document, root, tty=container.terminal, size=(size[0] or 24, size[1] or 80),
+            stdin=stdio.theirs[0], stdout=stdio.theirs[1], stderr=stdio.theirs[2],
+        )  # fmt: skip
 
     def _namespace(self, mode: str, kind: str) -> str:
         other = self.engine.find(mode.partition(":")[2])
@@ -296,8 +291,9 @@ class Life:
         if container.removed.is_set():
             return
         container.removed.set()
-        for job in container.jobs - {asyncio.current_task()}:  # type: ignore[operator]
-            job.cancel()
+        for job in container.jobs:
+            if job is not asyncio.current_task():
+                job.cancel()
         self.engine.forget(container)
         container.disk.close()
         gone = container.directory.with_name(f".{container.id}")

@@ -18,14 +18,15 @@ from kit.images.documents import Document
 _CONFIG: dict[str, type] = {
     **dict.fromkeys(("Hostname", "Domainname", "User", "Image", "WorkingDir", "StopSignal"), str),
     **dict.fromkeys(("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce"), bool),
-    **dict.fromkeys(("ExposedPorts", "Volumes", "Labels", "Healthcheck", "HostConfig", "NetworkingConfig"), dict),
+    **dict.fromkeys(("ExposedPorts", "Volumes", "Labels", "Healthcheck"), dict),
+    **dict.fromkeys(("HostConfig", "NetworkingConfig"), dict),
     "Env": list, "StopTimeout": int,
 }  # fmt: skip
 _HOST: dict[str, type] = {
     **dict.fromkeys(("NetworkMode", "PidMode", "IpcMode", "UTSMode", "CpusetCpus"), str),
     **dict.fromkeys(("AutoRemove", "Privileged", "ReadonlyRootfs", "PublishAllPorts", "Init"), bool),
-    **dict.fromkeys(("Memory", "MemorySwap", "NanoCpus", "CpuShares", "CpuPeriod", "CpuQuota", "PidsLimit"), int),
-    **dict.fromkeys(("ShmSize", "OomScoreAdj"), int),
+    **dict.fromkeys(("Memory", "MemorySwap", "NanoCpus", "CpuShares", "CpuPeriod", "CpuQuota"), int),
+    **dict.fromkeys(("PidsLimit", "ShmSize", "OomScoreAdj"), int),
     **dict.fromkeys(("Binds", "CapAdd", "CapDrop", "Dns", "DnsSearch", "DnsOptions", "ExtraHosts"), list),
     **dict.fromkeys(("SecurityOpt", "VolumesFrom", "GroupAdd"), list),
     **dict.fromkeys(("PortBindings", "RestartPolicy", "Tmpfs", "Sysctls", "LogConfig"), dict),
@@ -183,7 +184,7 @@ PORT = re.compile(r"(\d{1,5})(?:/(tcp|udp))?")
 
 
 def ports(host: Mapping[str, Any], exposed: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """(``80/tcp``, address of this machine, its port or 0 for any) for each port to publish. Raises Refused."""
+    """("80/tcp", address of this machine, its port or 0 for any) for each port to publish. Raises Refused."""
     found = []
     for name, places in (host.get("PortBindings") or {}).items():
         port = PORT.fullmatch(name)

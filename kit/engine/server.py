@@ -17,12 +17,12 @@ import json
 import os
 import socket as sockets
 import threading
-import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -37,7 +37,8 @@ from kit.engine.events import Events
 from kit.engine.execs import ExecApi
 from kit.engine.images import ImageApi
 from kit.engine.life import Life
-from kit.engine.networks import NetworkApi, Networks
+from kit.engine.networks import NetworkApi
+from kit.engine.plugs import Networks
 from kit.engine.streams import Connection
 from kit.engine.system import API, HEADERS, OLDEST, SystemApi
 from kit.engine.transfers import TransferApi
@@ -58,10 +59,10 @@ def serve(
     registry_mirror: str | None = None,
     insecure: Collection[str] = (),
 ) -> Engine:
-    """Start an engine that listens at ``socket`` and keeps everything below ``data_root``; close it at the end.
+    """Start an engine that listens at ``socket`` and keeps everything below ``data_root``; needs root.
 
-    ``registry_mirror`` (a host, or its URL) is asked before the Hub, ``insecure`` are registries that may lack
-    TLS. Needs root. Raises KernelError: EPERM, EADDRINUSE where an engine lives at the socket, EAGAIN where one
+    ``registry_mirror`` (a host, or its URL) is asked before the Hub, ``insecure`` are registries that may
+    lack TLS. Raises KernelError: EPERM, EADDRINUSE where an engine listens at the socket, EAGAIN where one
     works in the directory.
     """
     mirror = (
@@ -79,23 +80,31 @@ class Engine:
                 "start an engine", errno.EPERM, "It makes namespaces and mounts: be root, sudo."
             )
         self.socket, self.root, self.mirrors, self.insecure = socket, root, mirrors, insecure
-        self._lock = _lock(root)
-        self.id = (root / "id").read_text() if (root / "id").exists() else os.urandom(16).hex()
-        (root / "id").write_text(self.id)
-        self.store = Store(root / "images")
-        self.volumes = Volumes(root / "volumes")
-        self.networks = Networks(root / "networks.json")
         self.names: dict[str, str] = {}
         self.closing = False
         self._by_id: dict[str, Container] = {}
         self._watchers: list[Callable[[wire.Exchange], None]] = []
-        listener = _listener(socket)
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, "engine"))
-        self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(listener), self._loop).result()
-        self._finalizer = weakref.finalize(self, lambda: None)
+        with ExitStack() as cleanup:
+            cleanup.callback(os.close, _lock(root))
+            self.id = (root / "id").read_text() if (root / "id").exists() else os.urandom(16).hex()
+            (root / "id").write_text(self.id)
+            self.store = Store(root / "images")
+            self.volumes, self.networks = Volumes(root / "volumes"), Networks(root / "networks.json")
+            listener = _listener(socket)
+            cleanup.callback(socket.unlink, missing_ok=True)
+            self._loop = asyncio.new_event_loop()
+            self._loop.set_default_executor(ThreadPoolExecutor(_THREADS, "engine"))
+            thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
+            cleanup.callback(self._end_loop, thread)
+            thread.start()
+            asyncio.run_coroutine_threadsafe(self._start(listener), self._loop).result()
+            self._cleanup = cleanup.pop_all()
+
+    def _end_loop(self, thread: threading.Thread) -> None:
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        thread.join()
+        self._loop.close()
 
     async def _start(self, listener: sockets.socket) -> None:
         self.events, self.life = Events(), Life(self)
@@ -107,11 +116,12 @@ class Engine:
         )  # fmt: skip
         routes = [route for api in apis for route in api.routes()]
         app = web.Application(middlewares=[self._admit], client_max_size=LIMIT)
-        for route in routes:
+        heads = {path for method, path, _ in routes if method == "HEAD"}
+        for method, path, handler in routes:
             for prefix in ("", r"/v{version:\d+\.\d+}"):
-                app.router.add_route(route.method, prefix + route.path, route.handler)
-                if route.method == "GET" and route.kwargs.get("allow_head", True):
-                    app.router.add_route("HEAD", prefix + route.path, route.handler)
+                app.router.add_route(method, prefix + path, _answering(handler))
+                if method == "GET" and path not in heads:
+                    app.router.add_route("HEAD", prefix + path, _answering(handler))
         app.on_response_prepare.append(self._note)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -120,7 +130,11 @@ class Engine:
 
         def connection() -> Connection:
             return Connection(
-                server, loop=self._loop, access_log=None, read_bufsize=_BUFFER, auto_decompress=False
+                server,
+                loop=self._loop,
+                access_log=cast(Any, None),
+                read_bufsize=_BUFFER,
+                auto_decompress=False,
             )
 
         self._server = await self._loop.create_unix_server(connection, sock=listener, backlog=512)
@@ -222,7 +236,7 @@ class Engine:
                 watcher(exchange)
 
     def watch(self, hear: Callable[[wire.Exchange], None]) -> Callable[[], None]:
-        """Have ``hear`` called, in the engine's thread, with every request and answer; call the result to end it."""
+        """Have ``hear`` called, in the engine's thread, with every exchange; call the result to end that."""
         self._watchers.append(hear)
         return lambda: self._watchers.remove(hear)
 
@@ -233,12 +247,7 @@ class Engine:
         if self._loop.is_closed():
             return
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self.socket.unlink(missing_ok=True)
-        os.close(self._lock)
+        self._cleanup.close()
 
     async def _end(self) -> None:
         self.closing = True
@@ -271,6 +280,18 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"Engine({str(self.socket)!r})"
+
+
+def _answering(handler: Callable[[web.Request], Awaitable[object]]) -> _Handler:
+    """A handler whose plain values are JSON, and None is 204: No Content."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        found = await handler(request)
+        if isinstance(found, web.StreamResponse):
+            return found
+        return web.Response(status=204) if found is None else asked.reply(found)
+
+    return answer
 
 
 def _number(version: str) -> tuple[int, ...]:

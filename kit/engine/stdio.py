@@ -61,10 +61,10 @@ class Stdio:
         self._writer: asyncio.WriteTransport | None = None
         self._ours: list[int] = []
         self._stdin = -1
-        if terminal:
-            self.theirs: list[int] = []
-            return
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        if terminal:  # the runtime makes it; these are not used then
+            self.theirs = [nothing, os.dup(nothing), os.dup(nothing)]
+            return
         if stdin:
             os.close(nothing)
             nothing, self._stdin = os.pipe()
@@ -85,13 +85,11 @@ class Stdio:
             os.close(fd)
         loop = asyncio.get_running_loop()
         if self._stdin >= 0:
-            file = open(self._stdin, "wb", buffering=0)
-            self._flow = _Flow()
-            self._writer, _ = await loop.connect_write_pipe(lambda: self._flow, file)
+            self._writer, self._flow = await loop.connect_write_pipe(_Flow, os.fdopen(self._stdin, "wb", 0))
         for stream, fd in zip((STDOUT, STDERR), self._ours, strict=False):
             reader = asyncio.StreamReader()
             protocol = asyncio.StreamReaderProtocol(reader)
-            pipe, _ = await loop.connect_read_pipe(lambda: protocol, open(fd, "rb", buffering=0))  # noqa: B023
+            pipe, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(fd, "rb", 0))  # noqa: B023
             self._pumps.append(asyncio.create_task(_pump(reader, pipe, stream, audience.hear)))
         self.theirs, self._ours, self._stdin = [], [], -1
 

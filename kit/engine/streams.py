@@ -159,7 +159,7 @@ async def sent(
     work: Callable[[io.BufferedWriter], object],
     headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    """Answer with what ``work``, in a thread, writes to a file; an error before the first bytes is the answer."""
+    """Answer with what ``work``, in a thread, writes; an error before the first bytes is the answer."""
     response = web.StreamResponse(headers={"Content-Type": kind, **(headers or {})})
 
     async def put(data: bytes) -> None:
@@ -170,7 +170,7 @@ async def sent(
     raw = _Raw(write=put)
 
     def write() -> None:
-        with io.BufferedWriter(raw, CHUNK) as out:
+        with io.BufferedWriter(cast(Any, raw), CHUNK) as out:
             work(out)
 
     await asyncio.to_thread(write)

@@ -36,19 +36,19 @@ class SystemApi:
     def __init__(self, engine: Engine, images: ImageApi) -> None:
         self.engine, self.images = engine, images
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> asked.Routes:
         return [
-            web.get("/_ping", self.ping),
-            web.get("/version", self.version),
-            web.get("/info", self.info),
-            web.get("/events", self.engine.events.answer),
-            web.get("/system/df", self.disk_usage),
+            ("GET", "/_ping", self.ping),
+            ("GET", "/version", self.version),
+            ("GET", "/info", self.info),
+            ("GET", "/events", self.engine.events.answer),
+            ("GET", "/system/df", self.disk_usage),
         ]
 
     async def ping(self, request: web.Request) -> web.Response:
         return web.Response(text="OK", headers={"Cache-Control": "no-cache, no-store, must-revalidate"})
 
-    async def version(self, request: web.Request) -> web.Response:
+    async def version(self, request: web.Request) -> object:
         machine = os.uname()
         about = {
             "ApiVersion": API, "MinAPIVersion": OLDEST, "Os": "linux", "GitCommit": "", "GoVersion": "",
@@ -57,9 +57,9 @@ class SystemApi:
         }  # fmt: skip
         engine = {"Name": "Engine", "Version": VERSION, "Details": about}
         platform = {"Name": "kit: containers, from the kernel up"}
-        return asked.reply({"Platform": platform, "Version": VERSION, **about, "Components": [engine]})
+        return {"Platform": platform, "Version": VERSION, **about, "Components": [engine]}
 
-    async def info(self, request: web.Request) -> web.Response:
+    async def info(self, request: web.Request) -> object:
         from kit.cgroups import hierarchy
 
         machine, there, engine = os.uname(), hierarchy.available(), self.engine
@@ -93,9 +93,9 @@ class SystemApi:
             "IndexServerAddress": "https://index.docker.io/v1/", "LiveRestoreEnabled": False,
             "ExperimentalBuild": False, "Debug": False, "Labels": [], "Warnings": None,
         }  # fmt: skip
-        return asked.reply(found)
+        return found
 
-    async def disk_usage(self, request: web.Request) -> web.Response:
+    async def disk_usage(self, request: web.Request) -> object:
         def work() -> Document:
             containers, found = self.engine.containers, self.images.all()
             users = [one.image_id for one in containers]
@@ -117,7 +117,7 @@ class SystemApi:
                 "BuildCache": [],
             }
 
-        return asked.reply(await asyncio.to_thread(work))
+        return await asyncio.to_thread(work)
 
 
 def _system() -> str:

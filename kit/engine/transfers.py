@@ -1,4 +1,4 @@
-"""Images from and to registries, by chapter 07's client. See "Create an image" and "Push an image" of the API."""
+"""Images from and to registries, by chapter 07's client. See "Create an image", "Push an image"."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class TransferApi:
     def __init__(self, engine: Engine, images: ImageApi) -> None:
         self.engine, self.images = engine, images
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> asked.Routes:
         return [
-            web.post("/images/create", self.create),
-            web.post("/images/{name:.+}/push", self.push),
-            web.post("/auth", self.auth),
+            ("POST", "/images/create", self.create),
+            ("POST", "/images/{name:.+}/push", self.push),
+            ("POST", "/auth", self.auth),
         ]
 
     async def create(self, request: web.Request) -> web.StreamResponse:
@@ -120,7 +120,7 @@ class TransferApi:
 
         return await progress(request, work)
 
-    async def auth(self, request: web.Request) -> web.Response:
+    async def auth(self, request: web.Request) -> object:
         """Whether a registry takes these credentials; the client keeps them."""
         document = await asked.body(request)
         asked.check(document, dict.fromkeys(("username", "password", "serveraddress", "identitytoken"), str))
@@ -136,7 +136,7 @@ class TransferApi:
         status = await asyncio.to_thread(work)
         if status != 200:
             raise Refused(401, f"{host} does not take this name and password (it answered {status})")
-        return asked.reply({"Status": "Login Succeeded", "IdentityToken": ""})
+        return {"Status": "Login Succeeded", "IdentityToken": ""}
 
 
 def _credentials(request: web.Request) -> dict[str, Any]:

@@ -109,19 +109,19 @@ class VolumeApi:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.volumes = engine, engine.volumes
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> asked.Routes:
         return [
-            web.get("/volumes", self.list),
-            web.post("/volumes/create", self.create),
-            web.post("/volumes/prune", self.prune),
-            web.get("/volumes/{name}", self.inspect),
-            web.delete("/volumes/{name}", self.delete),
+            ("GET", "/volumes", self.list),
+            ("POST", "/volumes/create", self.create),
+            ("POST", "/volumes/prune", self.prune),
+            ("GET", "/volumes/{name}", self.inspect),
+            ("DELETE", "/volumes/{name}", self.delete),
         ]
 
     def _users(self, name: str) -> list[str]:
         return [one.id for one in self.engine.containers if name in one.volumes]
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> object:
         wanted = asked.filters(request, ("name", "label", "dangling", "driver"))
         found = [
             one
@@ -133,7 +133,7 @@ class VolumeApi:
         if "dangling" in wanted:
             free = wanted["dangling"][0] in ("true", "1")
             found = [one for one in found if bool(self._users(one["Name"])) != free]
-        return asked.reply({"Volumes": found, "Warnings": None})
+        return {"Volumes": found, "Warnings": None}
 
     async def create(self, request: web.Request) -> web.Response:
         document = await asked.body(request)
@@ -147,20 +147,19 @@ class VolumeApi:
         self.engine.events.tell("volume", "create", found["Name"], {"driver": "local"})
         return asked.reply(found, status=201)
 
-    async def inspect(self, request: web.Request) -> web.Response:
-        return asked.reply(self.volumes.get(request.match_info["name"]))
+    async def inspect(self, request: web.Request) -> object:
+        return self.volumes.get(request.match_info["name"])
 
-    async def delete(self, request: web.Request) -> web.Response:
+    async def delete(self, request: web.Request) -> None:
         name = request.match_info["name"]
         found = self.volumes.get(name)
         if users := self._users(name):
             raise conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
         await asyncio.to_thread(self.volumes.remove, found["Name"])
         self.engine.events.tell("volume", "destroy", name, {"driver": "local"})
-        return web.Response(status=204)
 
-    async def prune(self, request: web.Request) -> web.Response:
-        """Remove the volumes that no container has: the anonymous ones, or with the filter ``all`` every one."""
+    async def prune(self, request: web.Request) -> object:
+        """Remove volumes that no container has: the anonymous ones, or with the filter ``all`` every one."""
         wanted = asked.filters(request, ("all", "label"))
         every = wanted.get("all", ["false"])[0] in ("true", "1")
         removed, size = [], 0
@@ -172,7 +171,7 @@ class VolumeApi:
                 size += await asyncio.to_thread(size_of, Path(one["Mountpoint"]))
                 await asyncio.to_thread(self.volumes.remove, one["Name"])
                 removed.append(one["Name"])
-        return asked.reply({"VolumesDeleted": removed, "SpaceReclaimed": size})
+        return {"VolumesDeleted": removed, "SpaceReclaimed": size}
 
 
 def size_of(directory: Path) -> int:

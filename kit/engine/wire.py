@@ -14,7 +14,7 @@ _SHORT = 4096  # bytes of a body that are shown
 class Exchange:
     """A request and the beginning of its answer. ``path`` has the query; long bodies are cut.
 
-    ``kind`` tells whether the answer is whole, a "stream" that goes on, or a connection that was "taken over".
+    ``kind`` tells whether the answer is "whole", a "stream" that goes on, or a connection "taken over".
     """
 
     method: str
