@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from socket import if_nametoindex
@@ -62,7 +62,7 @@ class Endpoint:
     names: tuple[str, ...]
     place: Place
     link: Owned
-    id: str
+    id: str = field(default_factory=lambda: secrets.token_hex(32))
 
     def stats(self) -> dict[str, int]:
         """What the container received and sent: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, ..."""
@@ -89,14 +89,9 @@ class Network:
 
     @classmethod
     def create(
-        cls,
-        name: str,
-        subnet: str | None = None,
-        gateway: str | None = None,
-        internal: bool = False,
-        driver: str = "bridge",
-        id: str | None = None,
-    ) -> Network:
+        cls, name: str, subnet: str | None = None, gateway: str | None = None, internal: bool = False,
+        driver: str = "bridge", id: str | None = None,
+    ) -> Network:  # fmt: skip
         """Make a network, by default with a free subnet. ``internal``: its containers reach each other only.
 
         On every one but that called ``bridge`` a name server answers names, as Docker's does. Raises
@@ -134,21 +129,16 @@ class Network:
         visit(f"make the bridge {bridge} of the network {self.name}", make)
         if not self.internal:
             Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet").write_text("1")  # see rules.py
-            closed = forwarding.switch_on(
-                self._own("forwarding", forwarding.file_in(owner.state_directory()))
-            )
+            value_before = self._own("forwarding", forwarding.file_in(owner.state_directory()))
+            closed = forwarding.switch_on(value_before)
         if iptables.drops_forwarded():
             iptables.accept(self._own("iptables", bridge))
         nftables.add_table(self._own("table", bridge), chains(bridge, subnet, self.internal, closed))
 
     def connect(
-        self,
-        netns: int | str,
-        ip: str | None = None,
-        aliases: Iterable[str] = (),
-        mac: str | None = None,
+        self, netns: int | str, ip: str | None = None, aliases: Iterable[str] = (), mac: str | None = None,
         interface: str | None = None,
-    ) -> Endpoint:
+    ) -> Endpoint:  # fmt: skip
         """Plug in a container, running or held: a process in it, or the path of its network namespace.
 
         ``aliases`` are its names here, its own among them; its interface is by default the first free of
@@ -164,16 +154,9 @@ class Network:
             except BaseException:
                 self._leases.give_back(leased)
                 raise
-            endpoint = Endpoint(
-                network=self,
-                ip=leased,
-                mac=mac or _mac(leased),
-                interface=interface or place.next_interface(),
-                names=tuple(alias.lower() for alias in aliases),
-                place=place,
-                link=Owned("link", _name(2)),
-                id=secrets.token_hex(32),
-            )
+            names, link = tuple(alias.lower() for alias in aliases), Owned("link", _name(2))
+            interface, mac = interface or place.next_interface(), mac or _mac(leased)
+            endpoint = Endpoint(self, leased, mac, interface, names, place, link)
             self.endpoints.append(endpoint)
             place.endpoints.append(endpoint)
             try:

@@ -87,10 +87,11 @@ def at(netns: int | str) -> Place:
         remedy = "The container has ended: start it, then connect it."
         raise KernelError(f"open the network namespace {path}", error.errno or 0, remedy) from None
     inode = os.fstat(fd).st_ino
-    if inode not in _places and inode != os.stat("/proc/self/ns/net").st_ino:
-        return _places.setdefault(inode, Place(fd))
-    os.close(fd)
-    if inode not in _places:
+    if inode in _places:
+        os.close(fd)
+        return _places[inode]
+    if inode == os.stat("/proc/self/ns/net").st_ino:
+        os.close(fd)
         remedy = "It has the machine's own network (--network host), which is not plugged into another."
         raise KernelError(f"connect {path}", errno.EINVAL, remedy)
-    return _places[inode]
+    return _places.setdefault(inode, Place(fd))

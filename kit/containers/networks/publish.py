@@ -5,6 +5,7 @@ The kernel does it all, loopback included. A socket that nobody reads holds the 
 
 from __future__ import annotations
 
+import errno
 import secrets
 import socket
 import struct
@@ -16,13 +17,10 @@ from kit.linux.errors import KernelError
 from kit.linux.netlink import visit
 from kit.linux.nftables import add_table, redirect, when
 
-_PROTOCOLS = {
-    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
-    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
-}
+_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _REMEDIES = {
-    "EADDRINUSE": "Another program has this port (`ss -tulpn` tells which): publish on another.",
-    "EADDRNOTAVAIL": "This machine has no such address: `ip address` lists those it has.",
+    errno.EADDRINUSE: "Another program has this port (`ss -tulpn` tells which): publish on another.",
+    errno.EADDRNOTAVAIL: "This machine has no such address: `ip address` lists those it has.",
 }
 
 
@@ -42,10 +40,9 @@ class Published:
         """Publish it no longer; TCP connections that are open go on."""
         owner.release(self._table)
         self._socket.close()
-        if self.protocol == "udp":
-            self.forget_flows()
+        self._forget_flows()
 
-    def forget_flows(self) -> None:
+    def _forget_flows(self) -> None:
         """A UDP sender that goes on would be sent on to where its first packet went: not any more."""
         from pyroute2 import Conntrack
         from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple
@@ -57,7 +54,28 @@ class Published:
                     if flow.tuple_reply.saddr in (flow.tuple_orig.daddr, self.container_ip):
                         table.delete(flow)
 
-        visit(f"forget the flows to UDP port {self.host_port}", forget)
+        if self.protocol == "udp":
+            visit(f"forget the flows to UDP port {self.host_port}", forget)
+
+    def _open(self) -> None:
+        here = when("fib daddr type", struct.pack("=I", 2))  # RTN_LOCAL: whichever address is ours
+        if self.host_ip != "0.0.0.0":
+            here = when("daddr", IPv4Address(self.host_ip).packed)
+        port = when("l4proto", bytes([_PROTOCOLS[self.protocol]])) + when(
+            "dport", struct.pack("!H", self.host_port)
+        )
+        rule = here + port + redirect(self.container_ip, self.container_port)
+        owner.journal().add(self._table)
+        add_table(self._table.path, [(hook, "nat", -100, [rule]) for hook in ("prerouting", "output")])
+        self._forget_flows()
+
+
+def _reserve(host_ip: str, port: int, protocol: str) -> socket.socket:
+    if protocol == "tcp":
+        return socket.create_server((host_ip, port), backlog=0)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((host_ip, port))
+    return sock
 
 
 def publish(
@@ -73,32 +91,17 @@ def publish(
     if not (0 <= host_port < 65536 and 0 < container_port < 65536):
         raise ValueError(f"ports are numbers from 1 to 65535, unlike {host_port}:{container_port}")
     host_ip, container_ip = str(IPv4Address(host_ip or "0.0.0.0")), str(IPv4Address(container_ip))
-    kind, number = _PROTOCOLS[protocol]
-    sock = socket.socket(socket.AF_INET, kind)
-    table = owner.Owned("table", f"{owner.prefix()}{secrets.token_hex(3)}")
     try:
-        if protocol == "tcp":  # a listener may follow one whose connections linger
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host_ip, host_port))
-        if protocol == "tcp":
-            sock.listen(0)
-        host_port = sock.getsockname()[1]
-        here = when("fib daddr type", struct.pack("=I", 2))  # RTN_LOCAL: whichever address is ours
-        if host_ip != "0.0.0.0":
-            here = when("daddr", IPv4Address(host_ip).packed)
-        rule = here + when("l4proto", bytes([number])) + when("dport", struct.pack("!H", host_port))
-        rule += redirect(container_ip, container_port)
-        owner.journal().add(table)
-        add_table(table.path, [(hook, "nat", -100, [rule]) for hook in ("prerouting", "output")])
+        sock = _reserve(host_ip, host_port, protocol)
     except OSError as error:
-        sock.close()
-        owner.release(table)
-        if isinstance(error, KernelError):
-            raise
-        refused = KernelError(f"publish {host_ip}:{host_port}/{protocol}", error.errno or 0)
-        refused.remedy = _REMEDIES.get(refused.errno_name, "")
-        raise refused from None
+        what, number = f"publish {host_ip}:{host_port}/{protocol}", error.errno or 0
+        raise KernelError(what, number, _REMEDIES.get(number, "")) from None
+    table = owner.Owned("table", f"{owner.prefix()}{secrets.token_hex(3)}")
+    host_port = sock.getsockname()[1]
     published = Published(host_ip, host_port, container_ip, container_port, protocol, sock, table)
-    if protocol == "udp":
-        published.forget_flows()
+    try:
+        published._open()
+    except BaseException:
+        published.close()
+        raise
     return published

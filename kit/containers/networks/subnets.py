@@ -16,10 +16,8 @@ def _routes() -> list[IPv4Network]:
     from pyroute2 import IPRoute
 
     with IPRoute() as ip:
-        routes = [
-            (route.get_attr("RTA_DST"), route["dst_len"]) for route in ip.get_routes(family=socket.AF_INET)
-        ]
-        return [IPv4Network(route) for route in routes if route[0]]
+        routes = ip.get_routes(family=socket.AF_INET)
+        return [IPv4Network((r.get_attr("RTA_DST"), r["dst_len"])) for r in routes if r["dst_len"]]
 
 
 def choose(subnet: str | None) -> IPv4Network:
@@ -30,15 +28,11 @@ def choose(subnet: str | None) -> IPv4Network:
     routes = visit("list the routes", _routes)
     for wanted in POOLS if subnet is None else [IPv4Network(subnet)]:
         if wanted.prefixlen > 30:
-            raise ValueError(
-                f"the subnet {subnet} has no room for a gateway and a container: take a /30 or more"
-            )
+            raise ValueError(f"the subnet {subnet} has no room for a gateway and a container: take a /30")
         if not any(wanted.overlaps(route) for route in routes):
             return wanted
     what = f"the subnet {subnet} overlaps" if subnet else "all default subnets overlap"
-    raise ValueError(
-        f"{what} what this machine has a route to (`ip route`): name another, like '10.99.0.0/24'"
-    )
+    raise ValueError(f"{what} what this machine has a route to (`ip route`): name another, as '10.99.0.0/24'")
 
 
 class Leases:
