@@ -20,7 +20,7 @@ from kit.images.build.errors import BadDockerfile
 from kit.images.documents import Document
 from kit.linux import capabilities
 
-OCI_VERSION = "1.2.0"
+OCI_VERSION = "1.0.2"  # nothing here is newer, and crun of Debian 12 takes no newer one
 INIT = "org.kit.init"  # annotation: "true" puts a small init before the program
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PERIOD = 100_000  # microseconds of cpu.max

@@ -237,8 +237,9 @@ def _rlimit(one: Document) -> tuple[int, int, int]:
 def _capabilities(sets: Document) -> dict[str, int]:
     names = ("bounding", "effective", "permitted", "inheritable", "ambient")
     known(sets, " ".join(names), "process.capabilities")
-    masks = {}
+    here, masks = capabilities.get()[1], {}
     for name in names:
         kept = capability_set(sets.get(name) or (), ["ALL"])
-        masks[name] = sum(1 << capabilities.number(one) for one in kept)
+        masks[name] = here & sum(1 << capabilities.number(one) for one in kept)
+    masks["ambient"] &= masks["permitted"] & masks["inheritable"]  # more can't be: see capabilities(7)
     return masks

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import socket
+import time
 from typing import Any
 
 from kit.linux import child, prctl
@@ -87,6 +89,8 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
             os.waitpid(pid, 0)
         return failure, sent
     (_kept if request["keep"] else _started).add(pid)
+    if "pid" in request["join"]:
+        _guests.add(pid)
     return {"pid": pid}, sent
 
 
@@ -100,6 +104,10 @@ def _children() -> list[int]:
 _started: set[int] = set()
 #: Those that live on when the helper ends: a container that one command creates and another one starts.
 _kept: set[int] = set()
+#: Those in another process's pid namespace: its process 1 can't end before they are reaped, so we wait for no
+#: request to do so. What they ended with is kept until it is asked for. See pid_namespaces(7).
+_guests: set[int] = set()
+_ended: dict[int, int] = {}
 _line: socket.socket | None = None  # to the program that we serve; no child may have it
 
 
@@ -116,19 +124,35 @@ def _orphans(group: int) -> list[int]:
     return found
 
 
+def _reap_guests() -> None:
+    for pid in list(_guests):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            _guests.discard(pid)
+            _ended[pid] = status
+
+
 def wait(pid: int) -> dict[str, int | bool]:
     """Reap an ended child: its exit status, a signal's number negated; and whether its group is empty now."""
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    while pid not in _ended:
+        done, status = os.waitpid(pid, os.WNOHANG if _guests else 0)
+        if done:
+            _guests.discard(pid)
+            _ended[pid] = status
+        elif _guests:
+            _reap_guests()
+            time.sleep(0.001)
     _started.discard(pid)
     _kept.discard(pid)
-    return {"status": status, "alone": not _orphans(pid)}
+    return {"status": os.waitstatus_to_exitcode(_ended.pop(pid)), "alone": not _orphans(pid)}
 
 
 def close(pid: int, reaped: bool) -> dict[str, int | bool]:
     """Kill a started process and what is left of its process group, orphans that we adopted; reap them."""
     answer: dict[str, int | bool] = {}
     if not reaped:
-        os.kill(pid, signal.SIGKILL)
+        if pid not in _ended:
+            os.kill(pid, signal.SIGKILL)
         answer = wait(pid)
     while orphans := _orphans(pid):
         for orphan in orphans:
@@ -142,13 +166,15 @@ def kill_all() -> None:
     while children := [pid for pid in _children() if pid not in _kept]:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        reaped = [os.waitpid(pid, os.WNOHANG)[0] for pid in children]
+        if not any(reaped):
+            time.sleep(0.001)
 
 
 def main(fd: int) -> None:
     """Serve requests until the other end of the socket is gone, then kill what is left."""
     # Caught, not ignored: exec sets a caught signal back to its default, and passes an ignored one on.
-    for caught in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+    for caught in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
         signal.signal(caught, lambda *_: None)
     gc.disable()
     gc.freeze()  # a collection would touch, and in a child copy, all of the heap
@@ -156,8 +182,21 @@ def main(fd: int) -> None:
     os.set_inheritable(fd, False)
     global _line
     _line = sock = socket.socket(fileno=fd)
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    poll.register(woken, select.POLLIN)
     try:
-        while (message := receive(sock)) is not None:
+        while True:
+            ready = [number for number, _ in poll.poll()]
+            if woken in ready:
+                os.read(woken, 4096)
+                _reap_guests()
+            if fd not in ready:
+                continue
+            if (message := receive(sock)) is None:
+                break
             request, fds = message
             answer_fds: list[int] = []
             if request["do"] == "start":

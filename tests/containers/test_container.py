@@ -93,6 +93,7 @@ def test_exec_joins_it_and_is_no_freer(box: Any) -> None:
     sleeper = container.exec({"args": ["sleep", "60"]})
     assert {container.pid, sleeper.pid} <= set(container.pids())
     container.kill()
+    assert container.wait(10) == 137  # though nobody has waited for the other
     assert sleeper.wait(10) == 137
     with pytest.raises(KernelError, match="does not run"):
         container.exec({"args": ["true"]})
