@@ -183,9 +183,13 @@ class Life:
                 task.close()
                 cleanup.close()
 
-            await asyncio.to_thread(tidy)
+            error = ""
+            try:
+                await asyncio.to_thread(tidy)
+            except OSError as refused:  # it has ended all the same; the journal lists what is left
+                error = str(refused)
             container.task = container.stdio = container.plugged = None
-            container.over(status, out_of_memory)
+            container.over(status, out_of_memory, error)
             if out_of_memory:
                 self.tell(container, "oom")
             self.tell(container, "die", exitCode=str(status))

@@ -17,7 +17,12 @@ class Docker:
     """The docker command: what it prints, or the whole result."""
 
     def __init__(self, socket: Path, home: Path) -> None:
-        self.env = {**os.environ, "DOCKER_HOST": f"unix://{socket}", "DOCKER_BUILDKIT": "0", "HOME": str(home)}
+        self.env = {
+            **os.environ,
+            "DOCKER_HOST": f"unix://{socket}",
+            "DOCKER_BUILDKIT": "0",
+            "HOME": str(home),
+        }
         self.env["DOCKER_CONFIG"] = str(home / ".docker")
 
     def run(self, *words: str, **how: object) -> subprocess.CompletedProcess[str]:
@@ -26,7 +31,9 @@ class Docker:
 
     def __call__(self, *words: str, **how: object) -> str:
         done = self.run(*words, **how)
-        assert done.returncode == 0, f"docker {' '.join(words)}: {done.returncode} {done.stdout} {done.stderr}"
+        assert done.returncode == 0, (
+            f"docker {' '.join(words)}: {done.returncode} {done.stdout} {done.stderr}"
+        )
         return done.stdout.strip()
 
 

@@ -51,7 +51,9 @@ def api(engine: Engine) -> Api:
 
 
 def make(api: Api, name: str, *words: str, **more: Any) -> str:
-    status, made = api("POST", f"/containers/create?name={name}", {"Image": "busybox", "Cmd": [*words], **more})
+    status, made = api(
+        "POST", f"/containers/create?name={name}", {"Image": "busybox", "Cmd": [*words], **more}
+    )
     assert status == 201, made
     return str(made["Id"])
 
@@ -229,7 +231,9 @@ def test_files_can_not_lead_out(engine: Engine, api: Api, tmp_path: Path) -> Non
 
     (tmp_path / "host").mkdir()
     (tmp_path / "host" / "secret").write_text("secret")
-    links = f"ln -s {tmp_path} /out; ln -s {tmp_path}/host/secret /file; ln -s ../../../../../../..{tmp_path} /up"
+    links = (
+        f"ln -s {tmp_path} /out; ln -s {tmp_path}/host/secret /file; ln -s ../../../../../../..{tmp_path} /up"
+    )
     make(api, "evil", "sh", "-c", f"{links}; sleep 100")
     api("POST", "/containers/evil/start")
     while api("GET", "/containers/evil/archive?path=/up")[0] == 404:

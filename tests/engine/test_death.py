@@ -1,4 +1,4 @@
-"""An engine that is killed: its containers die with it, and the next one tells the truth and leaves nothing."""
+"""A killed engine: its containers die with it, and the next one tells the truth and leaves nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,18 @@ def gone(pid: int) -> bool:
 def test_the_next_engine_tells_the_truth(root: Path, tmp_path: Path) -> None:
     docker = Docker(tmp_path / "s", tmp_path)
     engine = started(tmp_path / "s", root)
-    docker("run", "-d", "--name", "plain", "-p", "127.0.0.1:0:80", "busybox", "sh", "-c", "echo x > /kept; sleep 100")
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "plain",
+        "-p",
+        "127.0.0.1:0:80",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x > /kept; sleep 100",
+    )
     docker("run", "-d", "--name", "again", "--restart", "unless-stopped", "busybox", "sleep", "100")
     docker("run", "-d", "--name", "halted", "--restart", "unless-stopped", "busybox", "sleep", "100")
     docker("run", "-d", "--name", "short", "--rm", "busybox", "sleep", "100")
@@ -52,10 +63,15 @@ def test_the_next_engine_tells_the_truth(root: Path, tmp_path: Path) -> None:
     killed(engine)
     assert gone(pid)
     with serve(tmp_path / "s", root):
-        states = dict(line.split() for line in docker("ps", "-a", "--format", "{{.Names}} {{.State}}").split("\n"))
+        states = dict(
+            line.split() for line in docker("ps", "-a", "--format", "{{.Names}} {{.State}}").split("\n")
+        )
         assert states.pop("again") in ("running", "exited")
         assert states == {"plain": "exited", "halted": "exited"}
-        assert docker("inspect", "-f", "{{.State.ExitCode}} {{.State.Error}}", "plain") == "137 the engine was killed"
+        assert (
+            docker("inspect", "-f", "{{.State.ExitCode}} {{.State.Error}}", "plain")
+            == "137 the engine was killed"
+        )
         assert docker("start", "plain") == "plain"
         assert docker("exec", "plain", "cat", "/kept") == "x"
         for _ in range(100):
@@ -73,7 +89,8 @@ def test_killed_at_any_moment(root: Path, tmp_path: Path) -> None:
         engine = started(tmp_path / "s", root)
         run = ["docker", "run", "--rm", "busybox", "true"]
         clients = [
-            subprocess.Popen(run, env=docker.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(3)
+            subprocess.Popen(run, env=docker.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for _ in range(3)
         ]
         time.sleep(dice.uniform(0.0, 0.4))
         killed(engine)

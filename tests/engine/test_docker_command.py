@@ -80,6 +80,61 @@ def test_push_to_a_registry(docker: Docker, tmp_path: Path) -> None:
         assert gone.returncode == 1 and "MANIFEST_UNKNOWN" in gone.stderr.upper() + gone.stdout.upper()
 
 
+def test_a_registry_that_wants_a_login(docker: Docker, tmp_path: Path) -> None:
+    import bcrypt
+
+    users = tmp_path / "htpasswd"
+    users.write_bytes(b"ann:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
+    with registry(tmp_path / "hub", htpasswd=users) as hub:
+        name = f"{hub.address}/img:1"
+        docker("tag", "busybox", name)
+        assert docker.run("push", name).returncode == 1
+        wrong = docker.run("login", "-u", "ann", "--password-stdin", hub.address, input="wrong")
+        assert wrong.returncode == 1 and "does not take" in wrong.stderr
+        assert "Login Succeeded" in docker(
+            "login", "-u", "ann", "--password-stdin", hub.address, input="secret"
+        )
+        assert "digest: sha256:" in docker("push", name)
+
+
+@pytest.mark.needs("docker-compose")
+def test_compose(docker: Docker, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "Dockerfile").write_text("FROM busybox\nRUN mkdir /w && echo page > /w/index.html\n")
+    (tmp_path / "docker-compose.yml").write_text(
+        """
+version: "3"
+services:
+  db: {image: busybox, command: sleep 100, volumes: ["data:/data"]}
+  web: {build: web, command: httpd -f -h /w, depends_on: [db]}
+  ask: {image: busybox, command: sh -c 'sleep 1; wget -qO- web; ping -c1 db', depends_on: [web]}
+volumes: {data: {}}
+"""
+    )
+
+    def compose(*words: str) -> str:
+        command = ["docker-compose", "-p", "three", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=docker.env, capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    compose("up", "-d")
+    docker("wait", "three_ask_1")
+    assert "page" in (logs := compose("logs", "--no-color")) and "1 packets received" in logs
+    assert compose("ps").count(" Up ") == 2
+    assert compose("exec", "-T", "web", "cat", "/w/index.html") == "page\n"
+    compose("down", "-v", "-t", "0")
+    assert docker("ps", "-aq") == "" and docker("volume", "ls", "-q") == ""
+
+
+def test_a_hundred_in_a_row(docker: Docker, engine: Engine) -> None:
+    for _ in range(100):
+        assert docker("run", "--rm", "--network", "none", "busybox", "echo", "x") == "x"
+    assert engine.containers == [] and list((engine.root / "containers").iterdir()) == []
+
+
 def test_streams_and_exit_status(docker: Docker) -> None:
     done = docker.run("run", "--rm", "busybox", "sh", "-c", "echo o; echo e >&2; exit 7")
     assert (done.stdout, done.stderr, done.returncode) == ("o\n", "e\n", 7)
@@ -98,7 +153,20 @@ def test_a_terminal(docker: Docker) -> None:
 
 
 def test_options_are_seen_inside(docker: Docker) -> None:
-    words = ["--read-only", "--tmpfs", "/t", "-e", "A=b", "-w", "/t", "-u", "7:8", "--hostname", "h", "--ulimit"]
+    words = [
+        "--read-only",
+        "--tmpfs",
+        "/t",
+        "-e",
+        "A=b",
+        "-w",
+        "/t",
+        "-u",
+        "7:8",
+        "--hostname",
+        "h",
+        "--ulimit",
+    ]
     inside = "echo $A; pwd; id -u; id -g; hostname; ulimit -n; touch /x; touch /t/x && echo ok"
     done = docker.run("run", "--rm", *words, "nofile=99", "busybox", "sh", "-c", inside)
     assert done.stdout.split() == ["b", "/t", "7", "8", "h", "99", "ok"]
@@ -136,12 +204,24 @@ def test_life(docker: Docker) -> None:
 
 
 def test_logs(docker: Docker) -> None:
-    docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done; printf end >&2")
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "cc",
+        "busybox",
+        "sh",
+        "-c",
+        "for i in 1 2 3; do echo $i; sleep 0.2; done; printf end >&2",
+    )
     followed = docker.run("logs", "-f", "cc")
     assert (followed.stdout, followed.stderr) == ("1\n2\n3\n", "end")
     assert docker("logs", "--tail", "2", "cc") == "3"
     stamped = docker("logs", "-t", "cc").split("\n")[0]
-    assert stamped.endswith("Z 1") and docker("logs", "--since", stamped.split()[0], "--tail", "1", "cc") in ("3", "")
+    assert stamped.endswith("Z 1") and docker("logs", "--since", stamped.split()[0], "--tail", "1", "cc") in (
+        "3",
+        "",
+    )
 
 
 def test_a_flood_is_rotated(docker: Docker, root: Path) -> None:
@@ -172,9 +252,18 @@ def test_files_go_in_and_out(docker: Docker, tmp_path: Path) -> None:
 def test_images_are_made_and_moved(docker: Docker, tmp_path: Path) -> None:
     (tmp_path / "ctx").mkdir()
     (tmp_path / "ctx" / "f").write_text("hello\n")
-    lines = ["FROM busybox", "ARG A=1", "ENV X=$A", "COPY f /f", "RUN echo built > /b", 'CMD ["cat", "/f", "/b"]']
+    lines = [
+        "FROM busybox",
+        "ARG A=1",
+        "ENV X=$A",
+        "COPY f /f",
+        "RUN echo built > /b",
+        'CMD ["cat", "/f", "/b"]',
+    ]
     (tmp_path / "ctx" / "Dockerfile").write_text("\n".join(lines))
-    assert "Successfully tagged img:1" in docker("build", "-t", "img:1", "--build-arg", "A=2", str(tmp_path / "ctx"))
+    assert "Successfully tagged img:1" in docker(
+        "build", "-t", "img:1", "--build-arg", "A=2", str(tmp_path / "ctx")
+    )
     assert "Using cache" in docker("build", "-t", "img:1", "--build-arg", "A=2", str(tmp_path / "ctx"))
     assert docker("run", "--name", "cc", "img:1") == "hello\nbuilt"
     assert "unable to remove img:1" in docker.run("rmi", "img:1").stderr
@@ -199,7 +288,22 @@ def test_images_are_made_and_moved(docker: Docker, tmp_path: Path) -> None:
 def test_networks_and_ports(docker: Docker) -> None:
     docker("network", "create", "--subnet", "10.99.7.0/24", "net1")
     serving = "mkdir /w; echo found > /w/index.html; httpd -f -h /w"
-    docker("run", "-d", "--name", "web", "--network", "net1", "--network-alias", "al", "-p", "127.0.0.1:0:80", "busybox", "sh", "-c", serving)
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "net1",
+        "--network-alias",
+        "al",
+        "-p",
+        "127.0.0.1:0:80",
+        "busybox",
+        "sh",
+        "-c",
+        serving,
+    )
     port = docker("port", "web", "80/tcp").rpartition(":")[2]
     until("found", docker, "run", "--rm", "--network", "net1", "busybox", "wget", "-qO-", "al")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
@@ -210,7 +314,9 @@ def test_networks_and_ports(docker: Docker) -> None:
     assert docker("exec", "other", "wget", "-qO-", "web") == "found"
     assert "other" in docker("network", "inspect", "net1")
     docker("network", "disconnect", "net1", "other")
-    assert docker("run", "--rm", "--network", "container:web", "busybox", "wget", "-qO-", "127.0.0.1") == "found"
+    assert (
+        docker("run", "--rm", "--network", "container:web", "busybox", "wget", "-qO-", "127.0.0.1") == "found"
+    )
     assert "active endpoints" in docker.run("network", "rm", "net1").stderr
     docker("rm", "-f", "web")
     assert "net1" in docker("network", "prune", "-f")
@@ -219,7 +325,10 @@ def test_networks_and_ports(docker: Docker) -> None:
 def test_volumes(docker: Docker) -> None:
     docker("volume", "create", "--label", "a=b", "data")
     docker("run", "--rm", "-v", "data:/etc", "busybox", "sh", "-c", "echo x > /etc/x")
-    assert docker("run", "--rm", "-v", "data:/m:ro", "busybox", "sh", "-c", "ls /m/passwd; cat /m/x") == "/m/passwd\nx"
+    assert (
+        docker("run", "--rm", "-v", "data:/m:ro", "busybox", "sh", "-c", "ls /m/passwd; cat /m/x")
+        == "/m/passwd\nx"
+    )
     docker("create", "--name", "cc", "-v", "data:/m", "-v", "/anonymous", "busybox")
     assert "volume is in use" in docker.run("volume", "rm", "data").stderr
     docker("rm", "-v", "cc")
@@ -230,7 +339,21 @@ def test_volumes(docker: Docker) -> None:
 def test_policies_and_health(docker: Docker) -> None:
     docker("run", "-d", "--name", "rr", "--restart", "on-failure:2", "busybox", "false")
     until("exited 2", docker, "inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "rr")
-    docker("run", "-d", "--name", "hh", "--health-cmd", "test -e /ok", "--health-interval", "0.1s", "--health-retries", "1", "busybox", "sleep", "100")
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "hh",
+        "--health-cmd",
+        "test -e /ok",
+        "--health-interval",
+        "0.1s",
+        "--health-retries",
+        "1",
+        "busybox",
+        "sleep",
+        "100",
+    )
     until("(unhealthy)", docker, "ps")
     docker("exec", "hh", "touch", "/ok")
     until("(healthy)", docker, "ps")
@@ -246,7 +369,17 @@ def test_a_memory_bomb(docker: Docker) -> None:
 def test_events_and_disk_usage(docker: Docker, engine: Engine) -> None:
     since = str(time.time() - 1)
     docker("run", "--rm", "--name", "cc", "busybox", "true")
-    words = docker("events", "--since", since, "--until", str(time.time() + 0.5), "--filter", "type=container", "--format", "{{.Action}}")
+    words = docker(
+        "events",
+        "--since",
+        since,
+        "--until",
+        str(time.time() + 0.5),
+        "--filter",
+        "type=container",
+        "--format",
+        "{{.Action}}",
+    )
     assert words.split() == ["create", "attach", "start", "die", "destroy"]
     assert "Images" in docker("system", "df")
     docker("create", "--name", "dd", "busybox")

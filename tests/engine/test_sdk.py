@@ -28,7 +28,9 @@ def test_life(client: docker.DockerClient) -> None:
     assert failed.value.exit_status == 3 and b"bad" in failed.value.stderr
     with pytest.raises(docker.errors.ImageNotFound):
         client.images.get("nothing")
-    running = client.containers.run("busybox", "sh -c 'echo up; sleep 100'", detach=True, name="sdk", mem_limit="32m")
+    running = client.containers.run(
+        "busybox", "sh -c 'echo up; sleep 100'", detach=True, name="sdk", mem_limit="32m"
+    )
     assert [one.name for one in client.containers.list()] == ["sdk"]
     assert running.exec_run("echo in").output == b"in\n"
     assert running.exec_run(["sh", "-c", "echo o; echo e >&2"], demux=True).output == (b"o\n", b"e\n")
@@ -53,7 +55,9 @@ def test_images_networks_volumes(client: docker.DockerClient, tmp_path: Path) ->
     client.images.remove("img:1")
     network = client.networks.create("nn", internal=True)
     volume = client.volumes.create("vv", labels={"l": "1"})
-    seen = client.containers.run("busybox", "ls /sys/class/net", network="nn", volumes={"vv": {"bind": "/v"}}, remove=True)
+    seen = client.containers.run(
+        "busybox", "ls /sys/class/net", network="nn", volumes={"vv": {"bind": "/v"}}, remove=True
+    )
     assert seen.split() == [b"eth0", b"lo"]
     volume.remove()
     network.remove()
