@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from kit.cgroups import Cgroup, hierarchy
@@ -255,7 +256,7 @@ def launch(
     if size:
         request["contained"]["size"] = list(size)
     limits = resources.limits((config.get("linux") or {}).get("resources") or {})
-    group = Cgroup(id[:60], controllers=hierarchy.available())
+    group = Cgroup(id[:60], controllers=_controllers())
     try:
         for name, value in limits.items():
             group[name] = value
@@ -273,6 +274,11 @@ def launch(
     elif report is not None:  # another program will let it run
         report.close()
     return Container(id, config, group, process, fds[0] if fds else -1, held)
+
+
+@cache
+def _controllers() -> tuple[str, ...]:
+    return hierarchy.available()
 
 
 def _shell_status(status: int | None) -> int | None:

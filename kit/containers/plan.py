@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+from functools import cache
 from typing import Any
 
 from kit.cgroups import hierarchy
@@ -177,10 +178,15 @@ def _mount(one: Document) -> dict[str, Any]:
     }
 
 
+@cache
+def _trees() -> list[hierarchy.Hierarchy]:
+    return hierarchy.hierarchies()
+
+
 def _cgroup_mounts(one: Document, attributes: dict[str, int]) -> list[dict[str, Any]]:
     """The group as the container sees it: cgroup2, or one tree for each of v1's hierarchies."""
     top = _mount(one)
-    trees = hierarchy.hierarchies()
+    trees = _trees()
     if all(tree.version == 2 for tree in trees):
         return [top | {"fstype": "cgroup2", "source": "cgroup"}]
     if top["attributes"] & detached.RDONLY:

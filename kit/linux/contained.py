@@ -59,7 +59,7 @@ def build(root: str, plan: Mapping[str, Any], step: Step) -> None:
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     if plan["oom_score_adj"] is not None:
         step.name = "set oom_score_adj"
-        _write("/proc/self/oom_score_adj", str(plan["oom_score_adj"]))
+        _write(os.open("/proc/self/oom_score_adj", os.O_WRONLY), str(plan["oom_score_adj"]))
     binds = [_copy(one, step) if one["bind"] else -1 for one in plan["mounts"]]
     nodes = _nodes(plan["devices"], step)
     step.name = f"pivot_root to {root}"
@@ -81,9 +81,8 @@ def build(root: str, plan: Mapping[str, Any], step: Step) -> None:
         os.close(_place(plan["cwd"], True))
     for name, value in plan["sysctls"].items():
         step.name = f"set {name}"
-        fd = _open(f"/proc/sys/{name.replace('.', '/')}", os.O_WRONLY, _INSIDE | RESOLVE_NO_SYMLINKS)
-        os.write(fd, value.encode())
-        os.close(fd)
+        path = f"/proc/sys/{name.replace('.', '/')}"
+        _write(_open(path, os.O_WRONLY, _INSIDE | RESOLVE_NO_SYMLINKS), value)
 
 
 def close_off(plan: Mapping[str, Any], step: Step) -> None:
@@ -204,9 +203,11 @@ def stand_first(tty: bool, report: int) -> None:
                     os._exit(code if code >= 0 else 128 - code)
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
+def _write(fd: int, text: str) -> None:
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def _open(path: str, flags: int, resolve: int = _INSIDE) -> int:
