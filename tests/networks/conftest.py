@@ -12,6 +12,7 @@ from kit import owner
 from kit.containers.networks import resolver
 from kit.linux import nftables, spawn
 from kit.linux.mount import MountFlags
+from kit.namespaces import until
 
 UPSTREAM = "127.9.9.9"  # where the tests' own name server stands in for the machine's
 
@@ -52,11 +53,12 @@ class Container:
         directory.mkdir(exist_ok=True)
         (directory / "index.html").write_text(text)
         self.start("busybox", "httpd", "-f", "-p", str(port), "-h", str(directory))
-        listening = f":{port:04X} 00000000:0000 0A"
-        while listening not in self.run("cat", "/proc/net/tcp", "/proc/net/tcp6").stdout.replace(
-            "0" * 24, ""
-        ):
-            pass
+        self.listens(port)
+
+    def listens(self, port: int, protocol: str = "tcp") -> None:
+        """Wait until somebody does."""
+        tables = ("/proc/net/" + protocol, f"/proc/net/{protocol}6")
+        until(lambda: f":{port:04X} " in self.run("cat", *tables).stdout, f"a server at port {port}")
 
 
 @pytest.fixture

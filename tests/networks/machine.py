@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kit.containers.networks import Network, publish
 from kit.linux import nftables, spawn
+from kit.namespaces import until
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 PROC_NET = {"stdout": spawn.DEVNULL, "stderr": spawn.DEVNULL}
@@ -50,8 +51,7 @@ class Host:
         self.stack.enter_context(
             spawn.start(["python3", "-S", "-E", "-c", server], join={"network": self.pid}, **PROC_NET)
         )
-        while ":0050 " not in self.run("cat /proc/net/tcp").stdout:
-            pass
+        until(lambda: ":0050 " in self.run("cat /proc/net/tcp").stdout, "the server")
 
     def ask(self, address: str, port: int = 80) -> str:
         """The answer of a server, empty where it can't be reached."""

@@ -62,8 +62,7 @@ def test_a_udp_port(container):
     with Network.create("app") as network:
         there = network.connect(a.pid)
         a.start("python3", "-S", "-E", "-c", ECHO)
-        while ":2328 " not in a.run("cat", "/proc/net/udp").stdout:
-            pass
+        a.listens(9000, "udp")
         published = publish(None, 0, there.ip, 9000, "udp")
         for address in ("127.0.0.1", network.gateway):
             assert shout(address, published.host_port, b"hello") == b"HELLO"
@@ -75,8 +74,7 @@ def test_a_udp_sender_that_goes_on_reaches_the_next_container(container):
     a, b = container(), container()
     for one in (a, b):
         one.start("python3", "-S", "-E", "-c", ECHO)
-        while ":2328 " not in one.run("cat", "/proc/net/udp").stdout:
-            pass
+        one.listens(9000, "udp")
     with Network.create("app") as network, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         first, second = network.connect(a.pid), network.connect(b.pid)
         published = publish("127.0.0.1", 0, first.ip, 9000, "udp")
