@@ -125,6 +125,19 @@ def status(root: Path, container: Container) -> str:
     return "created" if (place(root, container.id) / "go").exists() else "running"
 
 
+def state(root: Path, container: Container, noted: Document) -> Document:
+    """The runtime-spec's state; ``noted`` is what :func:`load` gives beside the container."""
+    found = status(root, container)
+    return {
+        "ociVersion": container.config["ociVersion"],
+        "id": container.id,
+        "status": found,
+        "pid": 0 if found == "stopped" else container.pid,
+        "bundle": noted["bundle"],
+        "annotations": container.config.get("annotations") or {},
+    }
+
+
 def begin(root: Path, container: Container) -> None:
     """Start the program of a container that has been created; :class:`BadConfig` in another state."""
     found = status(root, container)
