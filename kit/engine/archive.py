@@ -36,12 +36,9 @@ if TYPE_CHECKING:
     from kit.engine.server import Engine
 
 _NO_FOLLOW = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_GO_MODES = {
-    stat.S_ISDIR: 1 << 31,
-    stat.S_ISLNK: 1 << 27,
-    stat.S_ISBLK: 1 << 26,
-    stat.S_ISCHR: 1 << 26 | 1 << 21,
-}
+_GO_MODES = {  # Go's bits of what is no plain file, by the kernel's
+    stat.S_IFDIR: 1 << 31, stat.S_IFLNK: 1 << 27, stat.S_IFBLK: 1 << 26, stat.S_IFCHR: 1 << 26 | 1 << 21,
+}  # fmt: skip
 _STAT = "X-Docker-Container-Path-Stat"
 
 
@@ -59,9 +56,9 @@ def root(container: Container) -> Iterator[int]:
 
 
 def _parent(top: int, path: str) -> tuple[int, str]:
-    """The open directory that a path's last part is in, and that part, "." for "/"."""
-    path = posixpath.normpath(f"/{path}")
-    above, name = posixpath.split(path)
+    """The open directory that a path's last part is in, and that part: "." for "/", and where it ends so."""
+    whole = posixpath.normpath(f"/{path}")
+    above, name = (whole, "") if path.endswith("/.") else posixpath.split(whole)
     try:
         return openat2(top, above, os.O_PATH | os.O_DIRECTORY), name or "."
     except KernelError as error:
@@ -116,7 +113,7 @@ def _told(directory: int, name: str, path: str) -> Document:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError as error:
         raise missing(f"Could not find the file {path}: {error.strerror}") from None
-    kind = next((bits for test, bits in _GO_MODES.items() if test(status.st_mode)), 0)
+    kind = _GO_MODES.get(stat.S_IFMT(status.st_mode), 0)
     link = os.readlink(name, dir_fd=directory) if stat.S_ISLNK(status.st_mode) else ""
     when = datetime.fromtimestamp(status.st_mtime, UTC).isoformat().replace("+00:00", "Z")
     mode = stat.S_IMODE(status.st_mode) & 0o777 | kind
@@ -124,83 +121,77 @@ def _told(directory: int, name: str, path: str) -> Document:
     return {**about, "mtime": when, "linkTarget": link}
 
 
-class ArchiveApi:
-    """The requests that concern a container's files."""
+def _asked(engine: Engine, request: web.Request) -> tuple[Container, str]:
+    path = request.query.get("path", "")
+    if not path or "\0" in path:
+        raise bad("path is missing, or can't be one")
+    return engine.find(request.match_info["id"]), path
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
 
-    def routes(self) -> asked.Routes:
-        place = "/containers/{id}/archive"
-        return [
-            ("HEAD", place, self.head),
-            ("GET", place, self.get),
-            ("PUT", place, self.put),
-            ("GET", "/containers/{id}/export", self.export),
-        ]
+def _stat(container: Container, path: str) -> str:
+    with root(container) as top:
+        directory, name = _parent(top, path)
+        try:
+            told = _told(directory, name, posixpath.normpath(path))
+        finally:
+            os.close(directory)
+    return base64.b64encode(json.dumps(told).encode()).decode()
 
-    def _asked(self, request: web.Request) -> tuple[Container, str]:
-        path = request.query.get("path", "")
-        if not path or "\0" in path:
-            raise bad("path is missing, or can't be one")
-        return self.engine.find(request.match_info["id"]), path
 
-    def _stat(self, container: Container, path: str) -> str:
-        with root(container) as top:
+@asked.route("HEAD", "/containers/{id}/archive")
+async def stat_path(engine: Engine, request: web.Request) -> web.Response:
+    told = await asyncio.to_thread(_stat, *_asked(engine, request))
+    return web.Response(headers={_STAT: told})
+
+
+@asked.route("GET", "/containers/{id}/archive")
+async def get_archive(engine: Engine, request: web.Request) -> web.StreamResponse:
+    container, path = _asked(engine, request)
+    told = await asyncio.to_thread(_stat, container, path)
+
+    def work(out: BufferedWriter) -> None:
+        with root(container) as top, tarfile.open(fileobj=out, mode="w|") as archive:
             directory, name = _parent(top, path)
             try:
-                told = _told(directory, name, posixpath.normpath(path))
+                add(archive, directory, name, "." if name == "." else name, {})
             finally:
                 os.close(directory)
-        return base64.b64encode(json.dumps(told).encode()).decode()
 
-    async def head(self, request: web.Request) -> web.Response:
-        told = await asyncio.to_thread(self._stat, *self._asked(request))
-        return web.Response(headers={_STAT: told})
+    return await sent(request, "application/x-tar", work, {_STAT: told})
 
-    async def get(self, request: web.Request) -> web.StreamResponse:
-        container, path = self._asked(request)
-        told = await asyncio.to_thread(self._stat, container, path)
 
-        def work(out: BufferedWriter) -> None:
-            with root(container) as top, tarfile.open(fileobj=out, mode="w|") as archive:
-                directory, name = _parent(top, path)
-                try:
-                    add(archive, directory, name, "." if name == "." else name, {})
-                finally:
-                    os.close(directory)
+@asked.route("PUT", "/containers/{id}/archive")
+async def put_archive(engine: Engine, request: web.Request) -> web.Response:
+    container, path = _asked(engine, request)
+    if container.host.get("ReadonlyRootfs"):
+        raise bad("container rootfs is marked read-only")
+    source = received(request)
 
-        return await sent(request, "application/x-tar", work, {_STAT: told})
+    def work() -> None:
+        with root(container) as top:
+            try:
+                fd = openat2(top, path, os.O_RDONLY | os.O_DIRECTORY)
+            except KernelError as error:
+                raise missing(f"Could not find the directory {path}: {error.errno_name}") from None
+            try:
+                unpack(source, Path(f"/proc/self/fd/{fd}"), allow_devices=False)
+            finally:
+                os.close(fd)
 
-    async def put(self, request: web.Request) -> web.Response:
-        container, path = self._asked(request)
-        if container.host.get("ReadonlyRootfs"):
-            raise bad("container rootfs is marked read-only")
-        source = received(request)
+    await asyncio.to_thread(work)
+    return web.Response()
 
-        def work() -> None:
-            with root(container) as top:
-                try:
-                    fd = openat2(top, path, os.O_RDONLY | os.O_DIRECTORY)
-                except KernelError as error:
-                    raise missing(f"Could not find the directory {path}: {error.errno_name}") from None
-                try:
-                    unpack(source, Path(f"/proc/self/fd/{fd}"), allow_devices=False)
-                finally:
-                    os.close(fd)
 
-        await asyncio.to_thread(work)
-        return web.Response()
+@asked.route("GET", "/containers/{id}/export")
+async def export_container(engine: Engine, request: web.Request) -> web.StreamResponse:
+    container = engine.find(request.match_info["id"])
 
-    async def export(self, request: web.Request) -> web.StreamResponse:
-        container = self.engine.find(request.match_info["id"])
+    def work(out: BufferedWriter) -> None:
+        with container.disk.mounted() as path, tarfile.open(fileobj=out, mode="w|") as archive:
+            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                add(archive, fd, ".", ".", {})
+            finally:
+                os.close(fd)
 
-        def work(out: BufferedWriter) -> None:
-            with container.disk.mounted() as path, tarfile.open(fileobj=out, mode="w|") as archive:
-                fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    add(archive, fd, ".", ".", {})
-                finally:
-                    os.close(fd)
-
-        return await sent(request, "application/octet-stream", work)
+    return await sent(request, "application/octet-stream", work)

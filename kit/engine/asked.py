@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
 from kit.engine.errors import bad
 from kit.images.documents import Document
 
-#: Method, path and handler; what a handler returns is JSON, None the status 204.
-Routes = list[tuple[str, str, Callable[[web.Request], Awaitable[object]]]]
+if TYPE_CHECKING:
+    from kit.engine.server import Engine
+
+Handler = Callable[["Engine", web.Request], Awaitable[object]]
+#: Method, path and handler of all that can be asked, as :func:`route` has collected them.
+ROUTES: list[tuple[str, str, Handler]] = []
 LIMIT = 4 << 20  # bytes of a JSON body
+T = TypeVar("T")
 _NAMES = {
-    str: "a string",
-    int: "a number",
-    bool: "true or false",
-    list: "a list of strings",
-    dict: "an object",
-}
+    str: "a string", int: "a number", bool: "true or false", list: "a list of strings", dict: "an object",
+}  # fmt: skip
+
+
+def route(method: str, path: str) -> Callable[[Handler], Handler]:
+    """Have a function answer requests. What it returns is sent as JSON, None as the status 204."""
+
+    def add(handler: Handler) -> Handler:
+        ROUTES.append((method, path, handler))
+        return handler
+
+    return add
 
 
 def flag(request: web.Request, name: str, default: bool = False) -> bool:
@@ -53,11 +64,28 @@ def filters(request: web.Request, known: Iterable[str]) -> dict[str, list[str]]:
     return given
 
 
-def labelled(labels: Mapping[str, str] | None, wanted: Iterable[str]) -> bool:
-    """Whether all of ``name`` or ``name=value`` are among the labels."""
-    pairs = [text.partition("=") for text in wanted]
-    there = labels or {}
-    return all(name in there and (not equals or there[name] == value) for name, equals, value in pairs)
+def chosen(
+    request: web.Request, things: Iterable[T], tests: Mapping[str, Callable[[T, str], bool]]
+) -> list[T]:
+    """What the query's ``filters`` let pass: of a name one value must fit, of "label" all. Raises Refused."""
+    wanted = filters(request, tests)
+
+    def fits(one: T) -> bool:
+        every = {key: [tests[key](one, text) for text in texts] for key, texts in wanted.items()}
+        return all(all(found) if key == "label" else any(found) for key, found in every.items())
+
+    return [one for one in things if fits(one)]
+
+
+def labelled(labels: Mapping[str, str] | None, wanted: str) -> bool:
+    """Whether ``name`` or ``name=value`` is among the labels."""
+    name, equals, value = wanted.partition("=")
+    return name in (labels or {}) and (not equals or (labels or {})[name] == value)
+
+
+def is_true(text: str) -> bool:
+    """A yes or no among filters."""
+    return text in ("true", "1")
 
 
 async def body(request: web.Request) -> Document:

@@ -44,56 +44,50 @@ def with_changes(store: Store, image: Image, changes: Sequence[str]) -> Image:
             store.untag(name)
 
 
-class BuildApi:
-    """The requests that concern building."""
+@asked.route("POST", "/build/prune")
+async def prune_cache(engine: Engine, request: web.Request) -> object:
+    return {"CachesDeleted": None, "SpaceReclaimed": 0}
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
 
-    def routes(self) -> asked.Routes:
-        return [("POST", "/build", self.build), ("POST", "/build/prune", self.prune)]
+@asked.route("POST", "/build")
+async def build_image(engine: Engine, request: web.Request) -> web.StreamResponse:
+    from kit.engine.images import give, named
 
-    async def prune(self, request: web.Request) -> object:
-        return {"CachesDeleted": None, "SpaceReclaimed": 0}
+    query, source = request.query, received(request)
+    for name in _REFUSED:
+        if query.get(name, "") not in _EMPTY:
+            raise bad(f"the engine builds without {name}")
+    if query.get("version", "1") != "1":
+        raise bad("only the classic builder (version 1) is here: set DOCKER_BUILDKIT=0")
+    arguments, labels = _mapping(request, "buildargs"), _mapping(request, "labels")
+    tags = [named(tag, "") for tag in query.getall("t", []) if tag]
+    quiet, network = asked.flag(request, "q"), query.get("networkmode", "")
+    if network not in ("", "default", "none", "host"):
+        raise bad(f"networkmode is none or host in a build, and not {network!r:.40}")
 
-    async def build(self, request: web.Request) -> web.StreamResponse:
-        from kit.engine.images import give, named
+    def work(tell: Tell) -> None:
+        with owner.directory("context") as context, engine.store.writing():
+            unpack(source, context)
+            built = build(
+                engine.store,
+                context,
+                dockerfile=_dockerfile(context, query.get("dockerfile") or "Dockerfile"),
+                target=query.get("target") or None,
+                build_args={key: text for key, text in arguments.items() if text is not None},
+                labels={key: text or "" for key, text in labels.items()},
+                no_cache=asked.flag(request, "nocache"),
+                network="host" if network == "host" else "none",
+                progress=None if quiet else _Classic(tell),
+            )
+            give(engine.store, tags, built.image.descriptor)
+        if quiet:
+            return tell({"stream": f"{built.image.id}\n"})
+        tell({"aux": {"ID": built.image.id}})
+        tell({"stream": f"Successfully built {built.image.id[7:19]}\n"})
+        for tag in tags:
+            tell({"stream": f"Successfully tagged {Reference.parse(tag).familiar()}\n"})
 
-        query, source = request.query, received(request)
-        for name in _REFUSED:
-            if query.get(name, "") not in _EMPTY:
-                raise bad(f"the engine builds without {name}")
-        if query.get("version", "1") != "1":
-            raise bad("only the classic builder (version 1) is here: set DOCKER_BUILDKIT=0")
-        arguments, labels = _mapping(request, "buildargs"), _mapping(request, "labels")
-        tags = [named(tag, "") for tag in query.getall("t", []) if tag]
-        quiet, network = asked.flag(request, "q"), query.get("networkmode", "")
-        if network not in ("", "default", "none", "host"):
-            raise bad(f"networkmode is none or host in a build, and not {network!r:.40}")
-
-        def work(tell: Tell) -> None:
-            with owner.directory("context") as context, self.engine.store.writing():
-                unpack(source, context)
-                built = build(
-                    self.engine.store,
-                    context,
-                    dockerfile=_dockerfile(context, query.get("dockerfile") or "Dockerfile"),
-                    target=query.get("target") or None,
-                    build_args={key: text for key, text in arguments.items() if text is not None},
-                    labels={key: text or "" for key, text in labels.items()},
-                    no_cache=asked.flag(request, "nocache"),
-                    network="host" if network == "host" else "none",
-                    progress=None if quiet else _Classic(tell),
-                )
-                give(self.engine.store, tags, built.image.descriptor)
-            if quiet:
-                return tell({"stream": f"{built.image.id}\n"})
-            tell({"aux": {"ID": built.image.id}})
-            tell({"stream": f"Successfully built {built.image.id[7:19]}\n"})
-            for tag in tags:
-                tell({"stream": f"Successfully tagged {Reference.parse(tag).familiar()}\n"})
-
-        return await progress(request, work)
+    return await progress(request, work)
 
 
 def _mapping(request: web.Request, name: str) -> dict[str, str | None]:

@@ -53,6 +53,7 @@ class Container:
         self.lock = asyncio.Lock()  # one change at a time
         self.started, self.stopped, self.removed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.stopped.set()
+        self.going = False  # about to be removed
         self.pause = 0.05  # seconds before the next restart, doubled with each
         self.next_exit = asyncio.Event()  # set and replaced at each end
         self.execs: dict[str, Any] = {}

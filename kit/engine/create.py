@@ -96,12 +96,8 @@ def _mounts(engine: Engine, config: Document, host: Document) -> list[Document]:
         if source.startswith("/"):
             Path(source).mkdir(parents=True, exist_ok=True) if not Path(source).exists() else None
     for one in host.get("Mounts") or ():
-        if others := {key for key, value in one.items() if value} - {
-            "Type",
-            "Source",
-            "Target",
-            "ReadOnly",
-        }:
+        given = {key for key, value in one.items() if value}
+        if others := given - {"Type", "Source", "Target", "ReadOnly"}:
             raise bad(f"the engine does not have the option Mounts.{min(others)}")
         kind, source = one.get("Type"), one.get("Source") or ""
         if kind not in ("bind", "volume", "tmpfs") or (kind == "bind") != source.startswith("/"):

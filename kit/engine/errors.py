@@ -45,7 +45,7 @@ def status_of(error: Exception) -> int:
             return 409
         case ImageError() | OSError():
             return 500
-        case ValueError():
+        case ValueError() | KeyError() | TypeError() | AttributeError():  # a document of another shape
             return 400
     return 500
 

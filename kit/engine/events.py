@@ -7,12 +7,16 @@ import json
 import time
 from collections import deque
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from kit.engine import asked
 from kit.engine.errors import bad
 from kit.images.documents import Document
+
+if TYPE_CHECKING:
+    from kit.engine.server import Engine
 
 _KEPT = 1000
 FILTERS = ("container", "event", "image", "label", "network", "type", "volume", "scope", "daemon")
@@ -37,32 +41,34 @@ class Events:
         for queue in self.listeners:
             queue.put_nowait(event)
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """GET /events: those ``since``, then the next ones, ``until`` a time or for ever."""
-        wanted = asked.filters(request, FILTERS)
-        since, until = asked.number(request, "since"), asked.number(request, "until")
-        if since is not None and until is not None and until < since:
-            raise bad("until is before since")
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        queue: asyncio.Queue[Document] = asyncio.Queue()
-        for event in self.kept if since is not None or until is not None else ():
-            if (since or 0) <= event["timeNano"] / 1e9:
-                queue.put_nowait(event)
-        self.listeners.add(queue)
-        try:
-            await response.prepare(request)
-            while True:
-                left = None if until is None else max(0.0, until - time.time())
-                event = await asyncio.wait_for(queue.get(), None if queue.qsize() else left)
-                if until is not None and event["timeNano"] / 1e9 > until:
-                    break
-                if _fits(event, wanted):
-                    await response.write(json.dumps(event).encode() + b"\n")
-        except TimeoutError:
-            return response
-        finally:
-            self.listeners.discard(queue)
+
+@asked.route("GET", "/events")
+async def answer(engine: Engine, request: web.Request) -> web.StreamResponse:
+    """GET /events: those ``since``, then the next ones, ``until`` a time or for ever."""
+    wanted = asked.filters(request, FILTERS)
+    since, until = asked.number(request, "since"), asked.number(request, "until")
+    if since is not None and until is not None and until < since:
+        raise bad("until is before since")
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    queue: asyncio.Queue[Document] = asyncio.Queue()
+    for event in engine.events.kept if since is not None or until is not None else ():
+        if (since or 0) <= event["timeNano"] / 1e9:
+            queue.put_nowait(event)
+    engine.events.listeners.add(queue)
+    try:
+        await response.prepare(request)
+        while True:
+            left = None if until is None else max(0.0, until - time.time())
+            event = await asyncio.wait_for(queue.get(), None if queue.qsize() else left)
+            if until is not None and event["timeNano"] / 1e9 > until:
+                break
+            if _fits(event, wanted):
+                await response.write(json.dumps(event).encode() + b"\n")
+    except TimeoutError:
         return response
+    finally:
+        engine.events.listeners.discard(queue)
+    return response
 
 
 def _fits(event: Document, wanted: dict[str, list[str]]) -> bool:
@@ -79,7 +85,7 @@ def _fits(event: Document, wanted: dict[str, list[str]]) -> bool:
                     event["Action"] == value or event["Action"].startswith(f"{value}:") for value in values
                 )
             case "label":
-                return asked.labelled(attributes, values)
+                return all(asked.labelled(attributes, value) for value in values)
         names = {subject, attributes.get("name"), attributes.get(name)}
         return any(value in names or subject.startswith(value) for value in values) and (
             event["Type"] == name or name in attributes

@@ -22,6 +22,7 @@ from kit.linux.errors import KernelError
 if TYPE_CHECKING:
     from kit.engine.server import Engine
 
+_KEPT = 50  # that have ended, and can still be asked for their status
 _TYPES: dict[str, type] = {
     **dict.fromkeys(("Tty", "AttachStdin", "AttachStdout", "AttachStderr", "Privileged", "Detach"), bool),
     **dict.fromkeys(("User", "WorkingDir", "DetachKeys"), str),
@@ -93,110 +94,97 @@ class Run:
     def inspect(self) -> Document:
         """GET /exec/{id}/json."""
         program, *arguments = self.document["Cmd"]
-        return {
-            "ID": self.id,
-            "ContainerID": self.container.id,
-            "Running": self.running,
-            "ExitCode": self.status,
-            "Pid": self.process.pid if self.process else 0,
-            "OpenStdin": bool(self.document.get("AttachStdin")),
-            "OpenStdout": bool(self.document.get("AttachStdout")),
-            "OpenStderr": bool(self.document.get("AttachStderr")),
-            "CanRemove": False,
-            "DetachKeys": "",
-            "ProcessConfig": {
-                "tty": self.terminal,
-                "entrypoint": program,
-                "arguments": arguments,
-                "privileged": False,
-                "user": self.document.get("User") or "",
-            },
+        streams = {
+            f"Open{name}": bool(self.document.get(f"Attach{name}")) for name in ("Stdin", "Stdout", "Stderr")
         }
+        process = {"entrypoint": program, "arguments": arguments, "user": self.document.get("User") or ""}
+        return {
+            "ID": self.id, "ContainerID": self.container.id, "Running": self.running, "ExitCode": self.status,
+            "Pid": self.process.pid if self.process else 0, **streams, "CanRemove": False, "DetachKeys": "",
+            "ProcessConfig": {"tty": self.terminal, "privileged": False, **process},
+        }  # fmt: skip
 
 
-class ExecApi:
-    """The requests that concern exec."""
+def _find(engine: Engine, request: web.Request) -> Run:
+    name = request.match_info["id"]
+    for container in engine.containers:
+        if name in container.execs:
+            return container.execs[name]  # type: ignore[no-any-return]
+    raise missing(f"No such exec instance: {name}")
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
 
-    def routes(self) -> asked.Routes:
-        return [
-            ("POST", "/containers/{id}/exec", self.create),
-            ("POST", "/exec/{id}/start", self.start),
-            ("POST", "/exec/{id}/resize", self.resize),
-            ("GET", "/exec/{id}/json", self.inspect),
-        ]
+@asked.route("POST", "/containers/{id}/exec")
+async def create_exec(engine: Engine, request: web.Request) -> web.Response:
+    container, document = engine.find(request.match_info["id"]), await asked.body(request)
+    asked.check(document, _TYPES)
+    document["Cmd"] = words(document.get("Cmd"), "Cmd")
+    if not document["Cmd"]:
+        raise bad("No exec command specified")
+    if document.get("Privileged"):
+        raise bad("an exec has the rights of its container: Privileged is not supported")
+    if not container.running or container.state["Paused"]:
+        raise conflict(f"Container {container.id} is {'paused' if container.running else 'not running'}")
+    run = Run(container, document)
+    for old in [one for one in container.execs.values() if one.ended.is_set()][:-_KEPT]:
+        del container.execs[old.id]
+    container.execs[run.id] = run
+    engine.life.tell(container, f"exec_create: {' '.join(document['Cmd'])}", execID=run.id)
+    return asked.reply({"Id": run.id}, status=201)
 
-    def _find(self, request: web.Request) -> Run:
-        name = request.match_info["id"]
-        for container in self.engine.containers:
-            if name in container.execs:
-                return container.execs[name]  # type: ignore[no-any-return]
-        raise missing(f"No such exec instance: {name}")
 
-    async def create(self, request: web.Request) -> web.Response:
-        container, document = self.engine.find(request.match_info["id"]), await asked.body(request)
-        asked.check(document, _TYPES)
-        document["Cmd"] = words(document.get("Cmd"), "Cmd")
-        if not document["Cmd"]:
-            raise bad("No exec command specified")
-        if document.get("Privileged"):
-            raise bad("an exec has the rights of its container: Privileged is not supported")
-        if not container.running or container.state["Paused"]:
-            raise conflict(f"Container {container.id} is {'paused' if container.running else 'not running'}")
-        run = Run(container, document)
-        container.execs[run.id] = run
-        self.engine.life.tell(container, f"exec_create: {' '.join(document['Cmd'])}", execID=run.id)
-        return asked.reply({"Id": run.id}, status=201)
-
-    async def start(self, request: web.Request) -> web.StreamResponse:
-        run, document = self._find(request), await asked.body(request)
-        asked.check(document, {"Detach": bool, "Tty": bool})
-        if run.process is not None or run.ended.is_set():
-            raise conflict(f"exec {run.id} has been started already")
-        if document.get("Tty") and not run.terminal:
-            raise bad("exec was created without a terminal, and is started with one")
-        size = document.get("ConsoleSize")
-        if size is not None and not (
-            isinstance(size, list) and len(size) == 2 and all(isinstance(one, int) for one in size)
-        ):
-            raise bad("ConsoleSize must be [rows, columns]")
-        if document.get("Detach"):
-            run.document["AttachStdin"] = False
-            await self._begin(run, size)
-            return web.Response()
-        response, incoming = await take_over(request, run.terminal)
-        named = {STDOUT: "AttachStdout", STDERR: "AttachStderr"}
-        wanted = {stream for stream, key in named.items() if run.document.get(key)}
-        client = Client(response, wanted, run.terminal)
-        run.audience.clients.add(client)
-        try:
-            await self._begin(run, size)
-        except (Refused, OSError, ValueError) as error:
-            text = f"OCI runtime exec failed: {error}\r\n"
-            await client.hear(STDOUT if STDOUT in wanted else STDERR, text.encode())
-            return response
-        await attached(client, incoming, run if run.document.get("AttachStdin") else None)
-        return response
-
-    async def _begin(self, run: Run, size: list[int] | None) -> None:
-        await run.start((size[0], size[1]) if size else None)
-        self.engine.life.tell(run.container, f"exec_start: {' '.join(run.document['Cmd'])}", execID=run.id)
-
-    async def resize(self, request: web.Request) -> web.Response:
-        run = self._find(request)
-        rows, columns = asked.number(request, "h"), asked.number(request, "w")
-        if not run.running or not run.terminal:
-            raise conflict(f"exec {run.id} has no terminal now")
-        if not rows or not columns:
-            raise bad("h and w are missing")
-        with suppress(KernelError):
-            run.process.resize(int(rows), int(columns))
+@asked.route("POST", "/exec/{id}/start")
+async def start_exec(engine: Engine, request: web.Request) -> web.StreamResponse:
+    run, document = _find(engine, request), await asked.body(request)
+    asked.check(document, {"Detach": bool, "Tty": bool})
+    if run.process is not None or run.ended.is_set():
+        raise conflict(f"exec {run.id} has been started already")
+    if document.get("Tty") and not run.terminal:
+        raise bad("exec was created without a terminal, and is started with one")
+    size = document.get("ConsoleSize")
+    if size is not None and not (
+        isinstance(size, list) and len(size) == 2 and all(isinstance(one, int) for one in size)
+    ):
+        raise bad("ConsoleSize must be [rows, columns]")
+    if document.get("Detach"):
+        run.document["AttachStdin"] = False
+        await _begin(engine, run, size)
         return web.Response()
+    response, incoming = await take_over(request, run.terminal)
+    named = {STDOUT: "AttachStdout", STDERR: "AttachStderr"}
+    wanted = {stream for stream, key in named.items() if run.document.get(key)}
+    client = Client(response, wanted, run.terminal)
+    run.audience.clients.add(client)
+    try:
+        await _begin(engine, run, size)
+    except (Refused, OSError, ValueError) as error:
+        text = f"OCI runtime exec failed: {error}\r\n"
+        await client.hear(STDOUT if STDOUT in wanted else STDERR, text.encode())
+        return response
+    await attached(client, incoming, run if run.document.get("AttachStdin") else None)
+    return response
 
-    async def inspect(self, request: web.Request) -> object:
-        return self._find(request).inspect()
+
+async def _begin(engine: Engine, run: Run, size: list[int] | None) -> None:
+    await run.start((size[0], size[1]) if size else None)
+    engine.life.tell(run.container, f"exec_start: {' '.join(run.document['Cmd'])}", execID=run.id)
+
+
+@asked.route("POST", "/exec/{id}/resize")
+async def resize_exec(engine: Engine, request: web.Request) -> web.Response:
+    run = _find(engine, request)
+    rows, columns = asked.number(request, "h"), asked.number(request, "w")
+    if not run.running or not run.terminal:
+        raise conflict(f"exec {run.id} has no terminal now")
+    if not rows or not columns:
+        raise bad("h and w are missing")
+    with suppress(KernelError):
+        run.process.resize(int(rows), int(columns))
+    return web.Response()
+
+
+@asked.route("GET", "/exec/{id}/json")
+async def inspect_exec(engine: Engine, request: web.Request) -> object:
+    return _find(engine, request).inspect()
 
 
 async def attached(

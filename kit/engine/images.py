@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -59,174 +59,165 @@ def seconds(created: object) -> int:
         return 0
 
 
-class ImageApi:
-    """The requests that concern images."""
+def all_images(store: Store) -> dict[str, tuple[Image, list[str]]]:
+    """Every image by its id, with its whole names, oldest first."""
+    found: dict[str, tuple[Image, list[str]]] = {}
+    for name, image in find.images(store):
+        names = found.setdefault(image.id, (image, []))[1]
+        if not name.startswith(NAMELESS):
+            names.append(name)
+    return dict(sorted(found.items(), key=lambda one: seconds(one[1][0].config.get("created"))))
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.store = engine, engine.store
 
-    def routes(self) -> asked.Routes:
-        name = "/images/{name:.+}"
-        return [
-            ("GET", "/images/json", self.list),
-            ("GET", "/images/get", self.save),
-            ("POST", "/images/load", self.load),
-            ("POST", "/images/prune", self.prune),
-            ("GET", f"{name}/json", self.inspect),
-            ("GET", f"{name}/history", self.history),
-            ("GET", f"{name}/get", self.save),
-            ("POST", f"{name}/tag", self.tag),
-            ("DELETE", name, self.delete),
+def tags(store: Store, image: Image) -> list[str]:
+    """The image's whole names."""
+    return [name for name in find.names(store, image) if not name.startswith(NAMELESS)]
+
+
+def summary(image: Image, names: Collection[str]) -> Document:
+    """An image in a list."""
+    pairs = [shown.split(name) for name in names]
+    return {
+        "Id": image.id, "ParentId": "", "RepoTags": [":".join(pair) for pair in pairs],
+        "RepoDigests": sorted({f"{repository}@{image.descriptor.digest}" for repository, _ in pairs}),
+        "Created": seconds(image.config.get("created")), "Containers": -1,
+        "Size": image.size, "VirtualSize": image.size, "SharedSize": -1,
+        "Labels": (image.config.get("config") or {}).get("Labels"),
+    }  # fmt: skip
+
+
+@asked.route("GET", "/images/json")
+async def list_images(engine: Engine, request: web.Request) -> object:
+    tests: dict[str, Callable[[Document, str], bool]] = {
+        "dangling": lambda row, text: bool(row["RepoTags"]) != asked.is_true(text),
+        "label": lambda row, text: asked.labelled(row["Labels"], text),
+        "reference": lambda row, text: any(_like(tag, text) for tag in row["RepoTags"]),
+    }
+    found = await asyncio.to_thread(all_images, engine.store)
+    return asked.chosen(request, [summary(*one) for one in found.values()], tests)[::-1]
+
+
+@asked.route("GET", "/images/{name:.+}/json")
+async def inspect_image(engine: Engine, request: web.Request) -> object:
+    def work() -> Document:
+        image = Image.find(engine.store, request.match_info["name"])
+        row = summary(image, tags(engine.store, image))
+        more = {key: row[key] for key in ("RepoTags", "RepoDigests", "VirtualSize")}
+        more |= dict.fromkeys(("Parent", "Comment", "Container", "DockerVersion"), "")
+        return {**shown.inspect(image), **more, "GraphDriver": {"Name": "overlay", "Data": {}}}
+
+    return await asyncio.to_thread(work)
+
+
+@asked.route("GET", "/images/{name:.+}/history")
+async def tell_history(engine: Engine, request: web.Request) -> object:
+    image = await asyncio.to_thread(Image.find, engine.store, request.match_info["name"])
+    layers, rows = iter(image.layers), []
+    for line in image.history:
+        layer = None if line.get("empty_layer") else next(layers, None)
+        row = {"Id": "<missing>", "Created": seconds(line.get("created")), "Tags": None}
+        row |= {"CreatedBy": line.get("created_by", ""), "Comment": line.get("comment", "")}
+        rows.append({**row, "Size": layer.size if layer else 0})
+    if rows:
+        names = [":".join(shown.split(name)) for name in tags(engine.store, image)]
+        rows[-1] |= {"Id": image.id, "Tags": names}
+    return rows[::-1]
+
+
+@asked.route("POST", "/images/{name:.+}/tag")
+async def tag_image(engine: Engine, request: web.Request) -> web.Response:
+    repository, tag = request.query.get("repo", ""), request.query.get("tag", "")
+    name = named(repository, tag)
+    image = await asyncio.to_thread(Image.find, engine.store, request.match_info["name"])
+    await asyncio.to_thread(give, engine.store, [name], image.descriptor)
+    engine.events.tell("image", "tag", image.id, {"name": Reference.parse(name).familiar()})
+    return web.Response(status=201)
+
+
+@asked.route("DELETE", "/images/{name:.+}")
+async def delete_image(engine: Engine, request: web.Request) -> object:
+    """Take a name away, or with an id the image; one that a container was made from stays."""
+    text, force = request.match_info["name"], asked.flag(request, "force")
+
+    def work() -> list[Document]:
+        image = Image.find(engine.store, text)
+        names = find.names(engine.store, image)
+        user = next((one for one in engine.containers if one.image_id == image.id), None)
+        if user and (len(names) == 1 or image.id.removeprefix("sha256:").startswith(text)):
+            what = f"conflict: unable to remove {text}: the container {user.id[:12]} is made from it"
+            raise conflict(f"{what}. Remove that first.")
+        image_id = image.id  # read while it is there
+        going, pruned = gc.untag(engine.store, text, force)
+        told: list[Document] = [
+            {"Untagged": ":".join(shown.split(name))} for name in going if not name.startswith(NAMELESS)
         ]
+        return [*told, *([{"Deleted": image_id}] if image_id in pruned.blobs else [])]
 
-    def all(self) -> dict[str, tuple[Image, list[str]]]:
-        """Every image by its id, with its whole names, oldest first."""
-        found: dict[str, tuple[Image, list[str]]] = {}
-        for name, image in find.images(self.store):
-            names = found.setdefault(image.id, (image, []))[1]
-            if not name.startswith(NAMELESS):
-                names.append(name)
-        return dict(sorted(found.items(), key=lambda one: seconds(one[1][0].config.get("created"))))
+    removed = await asyncio.to_thread(work)
+    for one in removed:
+        for word, subject in one.items():
+            engine.events.tell("image", "untag" if word == "Untagged" else "delete", subject)
+    return removed
 
-    def summary(self, image: Image, names: Collection[str]) -> Document:
-        """An image in a list."""
-        pairs = [shown.split(name) for name in names]
-        return {
-            "Id": image.id,
-            "ParentId": "",
-            "RepoTags": [f"{repository}:{tag}" for repository, tag in pairs],
-            "RepoDigests": sorted({f"{repository}@{image.descriptor.digest}" for repository, _ in pairs}),
-            "Created": seconds(image.config.get("created")),
-            "Size": image.size,
-            "VirtualSize": image.size,
-            "SharedSize": -1,
-            "Labels": (image.config.get("config") or {}).get("Labels"),
-            "Containers": -1,
-        }
 
-    async def list(self, request: web.Request) -> object:
-        wanted = asked.filters(request, ("reference", "label", "dangling"))
-        found = await asyncio.to_thread(self.all)
-        rows = [self.summary(*one) for one in found.values()]
-        if "dangling" in wanted:
-            dangling = wanted["dangling"][0] in ("true", "1")
-            rows = [row for row in rows if bool(row["RepoTags"]) != dangling]
-        if "label" in wanted:
-            rows = [row for row in rows if asked.labelled(row["Labels"], wanted["label"])]
-        if "reference" in wanted:
-            for row in rows:
-                row["RepoTags"] = [tag for tag in row["RepoTags"] if _like(tag, wanted["reference"])]
-            rows = [row for row in rows if row["RepoTags"]]
-        return rows[::-1]
+@asked.route("POST", "/images/prune")
+async def prune_images(engine: Engine, request: web.Request) -> object:
+    wanted = asked.filters(request, ("dangling",))
+    nameless_only = wanted.get("dangling", ["true"])[0] in ("true", "1")
 
-    async def inspect(self, request: web.Request) -> object:
-        def work() -> Document:
-            image = Image.find(self.store, request.match_info["name"])
-            names = [name for name in find.names(self.store, image) if not name.startswith(NAMELESS)]
-            short = self.summary(image, names)
-            empty = {"Parent": "", "Comment": "", "Container": "", "DockerVersion": ""}
-            more = {"GraphDriver": {"Name": "overlay", "Data": {}}, "VirtualSize": image.size}
-            tags = {key: short[key] for key in ("RepoTags", "RepoDigests")}
-            return {**shown.inspect(image), **tags, **empty, **more}
+    def work() -> Document:
+        used = {container.image_id for container in engine.containers}
+        deleted: list[Document] = []
+        for image_id, (image, names) in all_images(engine.store).items():
+            if image_id in used or (names and nameless_only):
+                continue
+            engine.store.change(dict.fromkeys(find.names(engine.store, image)))
+            deleted += [{"Untagged": ":".join(shown.split(name))} for name in names]
+            deleted.append({"Deleted": image_id})
+        return {"ImagesDeleted": deleted or None, "SpaceReclaimed": gc.prune(engine.store).size}
 
-        return await asyncio.to_thread(work)
+    return await asyncio.to_thread(work)
 
-    async def history(self, request: web.Request) -> object:
-        image = await asyncio.to_thread(Image.find, self.store, request.match_info["name"])
-        layers, rows = iter(image.layers), []
-        for line in image.history:
-            layer = None if line.get("empty_layer") else next(layers, None)
-            row = {"Id": "<missing>", "Created": seconds(line.get("created")), "Tags": None}
-            row |= {"CreatedBy": line.get("created_by", ""), "Comment": line.get("comment", "")}
-            rows.append({**row, "Size": layer.size if layer else 0})
-        if rows:
-            names = [name for name in find.names(self.store, image) if not name.startswith(NAMELESS)]
-            rows[-1] |= {"Id": image.id, "Tags": [":".join(shown.split(name)) for name in names]}
-        return rows[::-1]
 
-    async def tag(self, request: web.Request) -> web.Response:
-        repository, tag = request.query.get("repo", ""), request.query.get("tag", "")
-        name = named(repository, tag)
-        image = await asyncio.to_thread(Image.find, self.store, request.match_info["name"])
-        await asyncio.to_thread(give, self.store, [name], image.descriptor)
-        self.engine.events.tell("image", "tag", image.id, {"name": Reference.parse(name).familiar()})
-        return web.Response(status=201)
+@asked.route("GET", "/images/get")
+@asked.route("GET", "/images/{name:.+}/get")
+async def save_images(engine: Engine, request: web.Request) -> web.StreamResponse:
+    one = request.match_info.get("name")
+    names = [one] if one else request.query.getall("names", [])
+    if not names:
+        raise bad("names of images are missing")
+    return await sent(request, "application/x-tar", lambda out: save(engine.store, names, out))
 
-    async def delete(self, request: web.Request) -> object:
-        """Take a name away, or with an id the image; one that a container was made from stays."""
-        text, force = request.match_info["name"], asked.flag(request, "force")
 
-        def work() -> list[Document]:
-            image = Image.find(self.store, text)
-            names = find.names(self.store, image)
-            user = next((one for one in self.engine.containers if one.image_id == image.id), None)
-            if user and (len(names) == 1 or image.id.removeprefix("sha256:").startswith(text)):
-                what = f"conflict: unable to remove {text}: the container {user.id[:12]} is made from it"
-                raise conflict(f"{what}. Remove that first.")
-            image_id = image.id  # read while it is there
-            going, pruned = gc.untag(self.store, text, force)
-            told: list[Document] = [
-                {"Untagged": ":".join(shown.split(name))} for name in going if not name.startswith(NAMELESS)
-            ]
-            return [*told, *([{"Deleted": image_id}] if image_id in pruned.blobs else [])]
+@asked.route("POST", "/images/load")
+async def load_images(engine: Engine, request: web.Request) -> web.StreamResponse:
+    source = received(request)
 
-        removed = await asyncio.to_thread(work)
-        for one in removed:
-            for word, subject in one.items():
-                self.engine.events.tell("image", "untag" if word == "Untagged" else "delete", subject)
-        return removed
+    def work(tell: Tell) -> None:
+        for name in load(engine.store, source):
+            tell({"stream": f"Loaded image: {Reference.parse(name).familiar()}\n"})
 
-    async def prune(self, request: web.Request) -> object:
-        wanted = asked.filters(request, ("dangling",))
-        nameless_only = wanted.get("dangling", ["true"])[0] in ("true", "1")
+    return await progress(request, work)
 
-        def work() -> Document:
-            used = {container.image_id for container in self.engine.containers}
-            deleted: list[Document] = []
-            for image_id, (image, names) in self.all().items():
-                if image_id in used or (names and nameless_only):
-                    continue
-                self.store.change(dict.fromkeys(find.names(self.store, image)))
-                deleted += [{"Untagged": ":".join(shown.split(name))} for name in names]
-                deleted.append({"Deleted": image_id})
-            return {"ImagesDeleted": deleted or None, "SpaceReclaimed": gc.prune(self.store).size}
 
-        return await asyncio.to_thread(work)
+async def import_image(engine: Engine, request: web.Request) -> web.StreamResponse:
+    """POST /images/create?fromSrc=-: an image of one layer out of a tar archive of files."""
+    query, source = request.query, received(request)
+    if query["fromSrc"] != "-":
+        raise bad("fromSrc is '-', the body: the engine fetches nothing from the web")
+    names = [named(query["repo"], query.get("tag", ""))] if query.get("repo") else []
 
-    async def save(self, request: web.Request) -> web.StreamResponse:
-        one = request.match_info.get("name")
-        names = [one] if one else request.query.getall("names", [])
-        if not names:
-            raise bad("names of images are missing")
-        return await sent(request, "application/x-tar", lambda out: save(self.store, names, out))
+    def work(tell: Tell) -> None:
+        with owner.directory("import") as directory, engine.store.writing():
+            unpack(source, directory)
+            entries = list(from_directory(directory))
+            line = query.get("message") or "Imported from -"
+            image = commit(engine.store, None, entries, {}, created_by=line)
+            image = with_changes(engine.store, image, query.getall("changes", []))
+            give(engine.store, names, image.descriptor)
+        tell({"status": image.id})
 
-    async def load(self, request: web.Request) -> web.StreamResponse:
-        source = received(request)
-
-        def work(tell: Tell) -> None:
-            for name in load(self.store, source):
-                tell({"stream": f"Loaded image: {Reference.parse(name).familiar()}\n"})
-
-        return await progress(request, work)
-
-    async def load_tree(self, request: web.Request) -> web.StreamResponse:
-        """POST /images/create?fromSrc=-: an image of one layer out of a tar archive of files."""
-        query, source = request.query, received(request)
-        if query["fromSrc"] != "-":
-            raise bad("fromSrc is '-', the body: the engine fetches nothing from the web")
-        names = [named(query["repo"], query.get("tag", ""))] if query.get("repo") else []
-
-        def work(tell: Tell) -> None:
-            with owner.directory("import") as directory, self.store.writing():
-                unpack(source, directory)
-                entries = list(from_directory(directory))
-                line = query.get("message") or "Imported from -"
-                image = commit(self.store, None, entries, {}, created_by=line)
-                image = with_changes(self.store, image, query.getall("changes", []))
-                give(self.store, names, image.descriptor)
-            tell({"status": image.id})
-
-        return await progress(request, work)
+    return await progress(request, work)
 
 
 def named(repository: str, tag: str) -> str:
@@ -239,11 +230,8 @@ def named(repository: str, tag: str) -> str:
     return str(reference)
 
 
-def _like(tag: str, patterns: Collection[str]) -> bool:
-    repository = tag.rpartition(":")[0]
-    return any(
-        fnmatch.fnmatchcase(tag if ":" in one.rpartition("/")[2] else repository, one) for one in patterns
-    )
+def _like(tag: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(tag if ":" in pattern.rpartition("/")[2] else tag.rpartition(":")[0], pattern)
 
 
 def found(store: Store, text: str) -> Image:

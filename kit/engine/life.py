@@ -66,7 +66,7 @@ class Life:
         async with container.lock:
             if container.running:
                 return False
-            if container.removed.is_set():
+            if container.going:
                 raise conflict("the container is being removed")
             stdio = Stdio(container.terminal, bool(container.config.get("OpenStdin")))
             cleanup = ExitStack()
@@ -75,6 +75,7 @@ class Life:
             except Exception as error:
                 stdio.close()
                 await asyncio.to_thread(cleanup.close)
+                container.plugged = None
                 refused = _refused(container, error)
                 container.state.update(ExitCode=refused[0], Error=str(refused[1]))
                 container.save()
@@ -112,16 +113,12 @@ class Life:
             plugged = container.plugged = self.engine.networks.plug(container)
             cleanup.callback(plugged.close)
             given["network"] = plugged.path
-        for key, name, kind in (
-            ("PidMode", "pid", "pid"),
-            ("IpcMode", "ipc", "ipc"),
-            ("UTSMode", "uts", "uts"),
-        ):
+        for key, kind in (("PidMode", "pid"), ("IpcMode", "ipc"), ("UTSMode", "uts")):
             wish = host.get(key) or ""
             if wish.startswith("container:"):
-                given[name] = self._namespace(wish, kind)
+                given[kind] = self._namespace(wish, kind)
             elif wish == "host":
-                given[name] = "host"
+                given[kind] = "host"
             elif wish not in ("", "private", "shareable"):
                 raise bad(f"{key}={wish!r:.40}: there are host and container:ID")
         if given.get("uts") != "host":
@@ -211,7 +208,7 @@ class Life:
     def _again(self, container: Container, status: int) -> bool:
         policy = container.host.get("RestartPolicy") or {}
         name, most = policy.get("Name"), policy.get("MaximumRetryCount") or 0
-        if container.document["StoppedByHand"] or container.removed.is_set():
+        if container.document["StoppedByHand"] or container.going:
             return False
         if name == "on-failure":
             return status != 0 and (not most or container.document["RestartCount"] < most)
@@ -223,7 +220,7 @@ class Life:
         container.state.update(Status="restarting", Restarting=True)
         container.save()
         await asyncio.sleep(container.pause)
-        if container.document["StoppedByHand"] or container.removed.is_set() or container.running:
+        if container.document["StoppedByHand"] or container.going or container.running:
             return
         container.document["RestartCount"] += 1
         with suppress(Refused):  # its state tells why
@@ -239,6 +236,8 @@ class Life:
         if number in (signal.SIGKILL, number_of(container.config.get("StopSignal") or "TERM")):
             container.document["StoppedByHand"] = True
         await asyncio.to_thread(task.kill, number)
+        if number == signal.SIGKILL and container.state["Paused"]:  # the frozen can't die
+            await asyncio.to_thread(task.resume)
         self.tell(container, "kill", signal=str(number))
 
     async def stop(self, container: Container, seconds: float | None = None) -> bool:
@@ -292,9 +291,9 @@ class Life:
             await self._remove(container, volumes)
 
     async def _remove(self, container: Container, volumes: bool = True) -> None:
-        if container.removed.is_set():
+        if container.going:
             return
-        container.removed.set()
+        container.going = True
         for job in container.jobs:
             if job is not asyncio.current_task():
                 job.cancel()
@@ -307,6 +306,7 @@ class Life:
             if mount["Type"] == "volume" and mount.get("Anonymous"):
                 with suppress(Refused):
                     await asyncio.to_thread(self.engine.volumes.remove, mount["Name"])
+        container.removed.set()
         self.tell(container, "destroy")
 
 

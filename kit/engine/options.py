@@ -46,15 +46,8 @@ _SAME = {
     "Init": "init", "ShmSize": "shm_size", "OomScoreAdj": "oom_score_adj",
 }  # fmt: skip
 RESOURCES = (
-    "Memory",
-    "MemorySwap",
-    "CpuShares",
-    "CpusetCpus",
-    "PidsLimit",
-    "NanoCpus",
-    "CpuPeriod",
-    "CpuQuota",
-)
+    "Memory", "MemorySwap", "CpuShares", "CpusetCpus", "PidsLimit", "NanoCpus", "CpuPeriod", "CpuQuota",
+)  # fmt: skip
 
 
 def check(document: Document) -> None:

@@ -26,23 +26,15 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from kit.engine import asked, wire
-from kit.engine.archive import ArchiveApi
-from kit.engine.asked import LIMIT
-from kit.engine.build import BuildApi
+from kit.engine import archive, asked, build, containers, execs, images, networks, transfers, wire  # noqa: F401
 from kit.engine.container import Container
-from kit.engine.containers import ContainerApi
 from kit.engine.errors import bad, message_of, missing, status_of
 from kit.engine.events import Events
-from kit.engine.execs import ExecApi
-from kit.engine.images import ImageApi
 from kit.engine.life import Life
-from kit.engine.networks import NetworkApi
 from kit.engine.plugs import Networks
 from kit.engine.streams import Connection
-from kit.engine.system import API, HEADERS, OLDEST, SystemApi
-from kit.engine.transfers import TransferApi
-from kit.engine.volumes import VolumeApi, Volumes
+from kit.engine.system import API, HEADERS, OLDEST
+from kit.engine.volumes import Volumes
 from kit.images.store import Store
 from kit.linux.errors import KernelError
 from kit.linux.remove import remove_path
@@ -109,19 +101,13 @@ class Engine:
     async def _start(self, listener: sockets.socket) -> None:
         self.events, self.life = Events(), Life(self)
         await asyncio.to_thread(self._load)
-        images = ImageApi(self)
-        apis = (
-            SystemApi(self, images), TransferApi(self, images), images, BuildApi(self), ContainerApi(self),
-            ExecApi(self), ArchiveApi(self), NetworkApi(self), VolumeApi(self),
-        )  # fmt: skip
-        routes = [route for api in apis for route in api.routes()]
-        app = web.Application(middlewares=[self._admit], client_max_size=LIMIT)
-        heads = {path for method, path, _ in routes if method == "HEAD"}
-        for method, path, handler in routes:
+        app = web.Application(middlewares=[self._admit], client_max_size=asked.LIMIT)
+        heads = {path for method, path, _ in asked.ROUTES if method == "HEAD"}
+        for method, path, handler in asked.ROUTES:
             for prefix in ("", r"/v{version:\d+\.\d+}"):
-                app.router.add_route(method, prefix + path, _answering(handler))
+                app.router.add_route(method, prefix + path, self._answering(handler))
                 if method == "GET" and path not in heads:
-                    app.router.add_route("HEAD", prefix + path, _answering(handler))
+                    app.router.add_route("HEAD", prefix + path, self._answering(handler))
         app.on_response_prepare.append(self._note)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -206,6 +192,15 @@ class Engine:
 
     # Requests
 
+    def _answering(self, handler: asked.Handler) -> _Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            found = await handler(self, request)
+            if isinstance(found, web.StreamResponse):
+                return found
+            return web.Response(status=204) if found is None else asked.reply(found)
+
+        return answer
+
     @web.middleware
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Whatever goes wrong becomes an answer in the API's form."""
@@ -280,18 +275,6 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"Engine({str(self.socket)!r})"
-
-
-def _answering(handler: Callable[[web.Request], Awaitable[object]]) -> _Handler:
-    """A handler whose plain values are JSON, and None is 204: No Content."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        found = await handler(request)
-        if isinstance(found, web.StreamResponse):
-            return found
-        return web.Response(status=204) if found is None else asked.reply(found)
-
-    return answer
 
 
 def _number(version: str) -> tuple[int, ...]:

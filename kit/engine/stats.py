@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 _CPU = {"total_usage": "usage", "usage_in_usermode": "user", "usage_in_kernelmode": "system"}
 _THROTTLING = {
-    "periods": "nr_periods",
-    "throttled_periods": "nr_throttled",
-    "throttled_time": "throttled_usec",
-}
+    "periods": "nr_periods", "throttled_periods": "nr_throttled", "throttled_time": "throttled_usec",
+}  # fmt: skip
 
 
 def _now(container: Container) -> Document:

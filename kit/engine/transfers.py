@@ -12,7 +12,7 @@ from aiohttp import web
 
 from kit.engine import asked
 from kit.engine.errors import Refused, bad
-from kit.engine.images import ImageApi, give
+from kit.engine.images import give, import_image
 from kit.engine.streams import Tell, progress
 from kit.images.descriptor import Platform
 from kit.images.errors import UnknownImage
@@ -36,54 +36,24 @@ _PUSH = {
 }  # fmt: skip
 
 
-class TransferApi:
-    """The requests that concern registries."""
+@asked.route("POST", "/images/create")
+async def create_image(engine: Engine, request: web.Request) -> web.StreamResponse:
+    """Pull an image, or with ``fromSrc`` make one of a tar archive."""
+    query = request.query
+    if "fromSrc" in query:
+        return await import_image(engine, request)
+    name, tag = query.get("fromImage", ""), query.get("tag", "")
+    if tag:
+        name += f"@{tag}" if ":" in tag else f":{tag}"
+    reference, store = Reference.parse(name), engine.store
+    platform = Platform.parse(query["platform"]) if query.get("platform") else None
+    credentials = _credentials(request)
 
-    def __init__(self, engine: Engine, images: ImageApi) -> None:
-        self.engine, self.images = engine, images
+    def work(tell: Tell) -> None:
+        tags = store.tags()
+        before = tags.get(str(reference))
 
-    def routes(self) -> asked.Routes:
-        return [
-            ("POST", "/images/create", self.create),
-            ("POST", "/images/{name:.+}/push", self.push),
-            ("POST", "/auth", self.auth),
-        ]
-
-    async def create(self, request: web.Request) -> web.StreamResponse:
-        """Pull an image, or with ``fromSrc`` make one of a tar archive."""
-        query = request.query
-        if "fromSrc" in query:
-            return await self.images.load_tree(request)
-        name, tag = query.get("fromImage", ""), query.get("tag", "")
-        if tag:
-            name += f"@{tag}" if ":" in tag else f":{tag}"
-        reference, store = Reference.parse(name), self.engine.store
-        platform = Platform.parse(query["platform"]) if query.get("platform") else None
-        credentials = _credentials(request)
-
-        def work(tell: Tell) -> None:
-            tags = store.tags()
-            before = tags.get(str(reference))
-
-            def line(event: Event) -> None:
-                if not lines.told:
-                    tell(
-                        {
-                            "status": f"Pulling from {reference.repository}",
-                            "id": reference.tag or reference.digest,
-                        }
-                    )
-                lines(event)
-
-            lines = _Lines(tell, _PULL)
-            image = pull(
-                store, name, platform=platform, progress=line, mirrors=self.engine.mirrors,
-                insecure=self.engine.insecure, **credentials,
-            )  # fmt: skip
-            after = store.resolve(str(reference))
-            if before and before.digest != after.digest:
-                store.tag(str(reference), before)  # so that the old image is kept, without a name
-                give(store, [str(reference)], after)
+        def line(event: Event) -> None:
             if not lines.told:
                 tell(
                     {
@@ -91,52 +61,72 @@ class TransferApi:
                         "id": reference.tag or reference.digest,
                     }
                 )
-            news = "Image is up to date for" if before == after else "Downloaded newer image for"
-            tell({"status": f"Digest: {after.digest}"})
-            tell({"status": f"Status: {news} {reference.familiar()}"})
-            self.engine.tell(
-                "image", "pull", reference.familiar(), {"name": reference.familiar(), "id": image.id}
+            lines(event)
+
+        lines = _Lines(tell, _PULL)
+        image = pull(
+            store, name, platform=platform, progress=line, mirrors=engine.mirrors,
+            insecure=engine.insecure, **credentials,
+        )  # fmt: skip
+        after = store.resolve(str(reference))
+        if before and before.digest != after.digest:
+            store.tag(str(reference), before)  # so that the old image is kept, without a name
+            give(store, [str(reference)], after)
+        if not lines.told:
+            tell(
+                {
+                    "status": f"Pulling from {reference.repository}",
+                    "id": reference.tag or reference.digest,
+                }
             )
+        news = "Image is up to date for" if before == after else "Downloaded newer image for"
+        tell({"status": f"Digest: {after.digest}"})
+        tell({"status": f"Status: {news} {reference.familiar()}"})
+        engine.tell("image", "pull", reference.familiar(), {"name": reference.familiar(), "id": image.id})
 
-        return await progress(request, work)
+    return await progress(request, work)
 
-    async def push(self, request: web.Request) -> web.StreamResponse:
-        name, tag = request.match_info["name"], request.query.get("tag", "")
-        reference = Reference.parse(f"{name}:{tag}" if tag else name)
-        credentials = _credentials(request)
 
-        def work(tell: Tell) -> None:
-            if str(reference) not in self.engine.store.tags():
-                raise UnknownImage(f"An image does not exist locally with the tag: {reference.familiar()}")
-            tell({"status": f"The push refers to repository [{reference.registry}/{reference.repository}]"})
-            pushed = push(
-                self.engine.store, str(reference), progress=_Lines(tell, _PUSH),
-                insecure=self.engine.insecure, **credentials,
-            )  # fmt: skip
-            tell({"status": f"{reference.tag}: digest: {pushed.digest} size: {pushed.size}"})
-            aux = {"Tag": reference.tag, "Digest": pushed.digest, "Size": pushed.size}
-            tell({"progressDetail": {}, "aux": aux})
-            self.engine.tell("image", "push", reference.familiar(), {"name": reference.familiar()})
+@asked.route("POST", "/images/{name:.+}/push")
+async def push_image(engine: Engine, request: web.Request) -> web.StreamResponse:
+    name, tag = request.match_info["name"], request.query.get("tag", "")
+    reference = Reference.parse(f"{name}:{tag}" if tag else name)
+    credentials = _credentials(request)
 
-        return await progress(request, work)
+    def work(tell: Tell) -> None:
+        if str(reference) not in engine.store.tags():
+            raise UnknownImage(f"An image does not exist locally with the tag: {reference.familiar()}")
+        tell({"status": f"The push refers to repository [{reference.registry}/{reference.repository}]"})
+        pushed = push(
+            engine.store, str(reference), progress=_Lines(tell, _PUSH),
+            insecure=engine.insecure, **credentials,
+        )  # fmt: skip
+        tell({"status": f"{reference.tag}: digest: {pushed.digest} size: {pushed.size}"})
+        aux = {"Tag": reference.tag, "Digest": pushed.digest, "Size": pushed.size}
+        tell({"progressDetail": {}, "aux": aux})
+        engine.tell("image", "push", reference.familiar(), {"name": reference.familiar()})
 
-    async def auth(self, request: web.Request) -> object:
-        """Whether a registry takes these credentials; the client keeps them."""
-        document = await asked.body(request)
-        asked.check(document, dict.fromkeys(("username", "password", "serveraddress", "identitytoken"), str))
-        place = document.get("serveraddress") or "docker.io"
-        host = place.removeprefix("https://").removeprefix("http://").partition("/")[0]
-        host = "docker.io" if host == "index.docker.io" else host
+    return await progress(request, work)
 
-        def work() -> int:
-            credentials = Credentials(document.get("username") or "", document.get("password") or "")
-            with Client(host, insecure=self.engine.insecure, credentials=credentials) as client:
-                return client.get("/v2/").status
 
-        status = await asyncio.to_thread(work)
-        if status != 200:
-            raise Refused(401, f"{host} does not take this name and password (it answered {status})")
-        return {"Status": "Login Succeeded", "IdentityToken": ""}
+@asked.route("POST", "/auth")
+async def check_login(engine: Engine, request: web.Request) -> object:
+    """Whether a registry takes these credentials; the client keeps them."""
+    document = await asked.body(request)
+    asked.check(document, dict.fromkeys(("username", "password", "serveraddress", "identitytoken"), str))
+    place = document.get("serveraddress") or "docker.io"
+    host = place.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    host = "docker.io" if host == "index.docker.io" else host
+
+    def work() -> int:
+        credentials = Credentials(document.get("username") or "", document.get("password") or "")
+        with Client(host, insecure=engine.insecure, credentials=credentials) as client:
+            return client.get("/v2/").status
+
+    status = await asyncio.to_thread(work)
+    if status != 200:
+        raise Refused(401, f"{host} does not take this name and password (it answered {status})")
+    return {"Status": "Login Succeeded", "IdentityToken": ""}
 
 
 def _credentials(request: web.Request) -> dict[str, Any]:

@@ -103,75 +103,65 @@ class Volumes:
             os.close(source)
 
 
-class VolumeApi:
-    """The requests that concern volumes."""
+def _users(engine: Engine, name: str) -> list[str]:
+    return [one.id for one in engine.containers if name in one.volumes]
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.volumes = engine, engine.volumes
 
-    def routes(self) -> asked.Routes:
-        return [
-            ("GET", "/volumes", self.list),
-            ("POST", "/volumes/create", self.create),
-            ("POST", "/volumes/prune", self.prune),
-            ("GET", "/volumes/{name}", self.inspect),
-            ("DELETE", "/volumes/{name}", self.delete),
-        ]
+@asked.route("GET", "/volumes")
+async def list_volumes(engine: Engine, request: web.Request) -> object:
+    tests = {
+        "name": lambda one, text: text in one["Name"],
+        "label": lambda one, text: asked.labelled(one["Labels"], text),
+        "driver": lambda one, text: text == "local",
+        "dangling": lambda one, text: asked.is_true(text) != bool(_users(engine, one["Name"])),
+    }
+    return {"Volumes": asked.chosen(request, engine.volumes.all(), tests), "Warnings": None}
 
-    def _users(self, name: str) -> list[str]:
-        return [one.id for one in self.engine.containers if name in one.volumes]
 
-    async def list(self, request: web.Request) -> object:
-        wanted = asked.filters(request, ("name", "label", "dangling", "driver"))
-        found = [
-            one
-            for one in self.volumes.all()
-            if any(text in one["Name"] for text in wanted.get("name", [""]))
-            and asked.labelled(one["Labels"], wanted.get("label", ()))
-            and "local" in wanted.get("driver", ["local"])
-        ]
-        if "dangling" in wanted:
-            free = wanted["dangling"][0] in ("true", "1")
-            found = [one for one in found if bool(self._users(one["Name"])) != free]
-        return {"Volumes": found, "Warnings": None}
+@asked.route("POST", "/volumes/create")
+async def create_volume(engine: Engine, request: web.Request) -> web.Response:
+    document = await asked.body(request)
+    types = {"Name": str, "Driver": str, "DriverOpts": dict, "Labels": dict, "ClusterVolumeSpec": dict}
+    asked.check(document, types)
+    if document.get("Driver") not in (None, "", "default", "local"):
+        raise bad(f"volume driver {document['Driver']!r:.40}: there is local")
+    if document.get("DriverOpts") or document.get("ClusterVolumeSpec"):
+        raise bad("the driver local takes no options here: bind-mount a directory instead")
+    found = engine.volumes.make(document.get("Name") or "", document.get("Labels"))
+    engine.events.tell("volume", "create", found["Name"], {"driver": "local"})
+    return asked.reply(found, status=201)
 
-    async def create(self, request: web.Request) -> web.Response:
-        document = await asked.body(request)
-        types = {"Name": str, "Driver": str, "DriverOpts": dict, "Labels": dict, "ClusterVolumeSpec": dict}
-        asked.check(document, types)
-        if document.get("Driver") not in (None, "", "default", "local"):
-            raise bad(f"volume driver {document['Driver']!r:.40}: there is local")
-        if document.get("DriverOpts") or document.get("ClusterVolumeSpec"):
-            raise bad("the driver local takes no options here: bind-mount a directory instead")
-        found = self.volumes.make(document.get("Name") or "", document.get("Labels"))
-        self.engine.events.tell("volume", "create", found["Name"], {"driver": "local"})
-        return asked.reply(found, status=201)
 
-    async def inspect(self, request: web.Request) -> object:
-        return self.volumes.get(request.match_info["name"])
+@asked.route("GET", "/volumes/{name}")
+async def inspect_volume(engine: Engine, request: web.Request) -> object:
+    return engine.volumes.get(request.match_info["name"])
 
-    async def delete(self, request: web.Request) -> None:
-        name = request.match_info["name"]
-        found = self.volumes.get(name)
-        if users := self._users(name):
-            raise conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-        await asyncio.to_thread(self.volumes.remove, found["Name"])
-        self.engine.events.tell("volume", "destroy", name, {"driver": "local"})
 
-    async def prune(self, request: web.Request) -> object:
-        """Remove volumes that no container has: the anonymous ones, or with the filter ``all`` every one."""
-        wanted = asked.filters(request, ("all", "label"))
-        every = wanted.get("all", ["false"])[0] in ("true", "1")
-        removed, size = [], 0
-        for one in self.volumes.all():
-            labels = one["Labels"] or {}
-            if self._users(one["Name"]) or not (every or _ANONYMOUS in labels):
-                continue
-            if asked.labelled(labels, wanted.get("label", ())):
-                size += await asyncio.to_thread(size_of, Path(one["Mountpoint"]))
-                await asyncio.to_thread(self.volumes.remove, one["Name"])
-                removed.append(one["Name"])
-        return {"VolumesDeleted": removed, "SpaceReclaimed": size}
+@asked.route("DELETE", "/volumes/{name}")
+async def delete_volume(engine: Engine, request: web.Request) -> None:
+    name = request.match_info["name"]
+    found = engine.volumes.get(name)
+    if users := _users(engine, name):
+        raise conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
+    await asyncio.to_thread(engine.volumes.remove, found["Name"])
+    engine.events.tell("volume", "destroy", name, {"driver": "local"})
+
+
+@asked.route("POST", "/volumes/prune")
+async def prune_volumes(engine: Engine, request: web.Request) -> object:
+    """Remove volumes that no container has: the anonymous ones, or with the filter ``all`` every one."""
+    every = [asked.is_true(text) for text in asked.filters(request, ("all", "label")).get("all", ())]
+    tests = {
+        "label": lambda one, text: asked.labelled(one["Labels"], text),
+        "all": lambda one, text: True,
+    }
+    removed, size = [], 0
+    for one in asked.chosen(request, engine.volumes.all(), tests):
+        if not _users(engine, one["Name"]) and (any(every) or _ANONYMOUS in (one["Labels"] or {})):
+            size += await asyncio.to_thread(size_of, Path(one["Mountpoint"]))
+            await asyncio.to_thread(engine.volumes.remove, one["Name"])
+            removed.append(one["Name"])
+    return {"VolumesDeleted": removed, "SpaceReclaimed": size}
 
 
 def size_of(directory: Path) -> int:

@@ -242,6 +242,9 @@ def test_files_go_in_and_out(docker: Docker, tmp_path: Path) -> None:
         assert (tmp_path / "back").read_text() == "data"
     docker("cp", "cc:/etc", str(tmp_path / "etc"))
     assert "root" in (tmp_path / "etc" / "passwd").read_text()
+    (tmp_path / "some").mkdir()
+    docker("cp", "cc:/etc/.", str(tmp_path / "some"))
+    assert (tmp_path / "some" / "passwd").exists()
     docker("exec", "cc", "rm", "/etc/group")
     assert docker("diff", "cc").split("\n") == ["C /etc", "D /etc/group", "C /tmp", "A /tmp/f", "A /v"]
     docker("stop", "-t", "0", "cc")
