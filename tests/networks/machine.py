@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 import subprocess
@@ -13,8 +14,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from kit.containers.networks import Network, publish
 from kit.linux import nftables, spawn
+from kit.linux.errors import KernelError
 from kit.namespaces import until
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -132,6 +136,17 @@ def closed_by_others() -> None:
             assert outside.ask("198.51.100.1", 8080) == "198.51.100.2"
             with_published.close()
         assert sh("iptables -S") == before
+
+
+def read_only_sys() -> None:
+    """Where forwarding can't be switched on, the error says so, and internal networks work."""
+    sh("mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys")
+    with pytest.raises(KernelError) as refused:
+        Network.create("app")
+    assert refused.value.errno == errno.EROFS and "internal" in refused.value.remedy
+    assert links() == {"lo"} and nftables._tables() == []
+    with Network.create("inside", internal=True) as network:
+        assert links() == {"lo", network.bridge}
 
 
 OWNER = """

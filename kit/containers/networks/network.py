@@ -21,6 +21,7 @@ from kit.containers.networks.place import Place, at
 from kit.containers.networks.rules import chains
 from kit.containers.networks.subnets import Leases, choose
 from kit.linux import forwarding, iptables, nftables
+from kit.linux.errors import KernelError
 from kit.linux.netlink import link_exists, visit
 from kit.owner import Owned
 
@@ -65,7 +66,10 @@ class Endpoint:
     id: str = field(default_factory=lambda: secrets.token_hex(32))
 
     def stats(self) -> dict[str, int]:
-        """What the container received and sent: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, ..."""
+        """What it received and sent: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, ...
+
+        Raises FileNotFoundError when it has ended.
+        """
         counters = Path("/sys/class/net", self.link.path, "statistics")
         pairs = (("rx", "tx"), ("tx", "rx"))  # what it sends, this end of the cable receives
         kinds = ("bytes", "packets", "errors", "dropped")
@@ -128,9 +132,13 @@ class Network:
         subnet, bridge, closed = self._leases.subnet, self._own("link", self.bridge), False
         visit(f"make the bridge {bridge} of the network {self.name}", make)
         if not self.internal:
-            Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet").write_text("1")  # see rules.py
             value_before = self._own("forwarding", forwarding.file_in(owner.state_directory()))
-            closed = forwarding.switch_on(value_before)
+            try:
+                Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet").write_text("1")  # see rules.py
+                closed = forwarding.switch_on(value_before)
+            except OSError as error:
+                remedy = "It takes a /proc/sys that can be written, or else internal=True."
+                raise KernelError(f"switch forwarding on for {bridge}", error.errno or 0, remedy) from None
         if iptables.drops_forwarded():
             iptables.accept(self._own("iptables", bridge))
         nftables.add_table(self._own("table", bridge), chains(bridge, subnet, self.internal, closed))
