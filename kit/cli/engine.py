@@ -17,7 +17,7 @@ from kit.cli.store import told
 )  # fmt: skip
 @click.option(
     "--data-root", metavar="DIR", type=click.Path(path_type=Path),
-    help="Where all is kept; by default the directory of `kit images`.",
+    help="Where all is kept; by default beside the images of `kit images`.",
 )  # fmt: skip
 @click.option("--registry-mirror", metavar="URL", help="A registry to ask before the Hub.")
 @click.option(

@@ -179,9 +179,8 @@ def test_life(docker: Docker) -> None:
     assert docker("exec", "c1", "echo", "hi") == "hi"
     assert docker.run("exec", "c1", "sh", "-c", "exit 3").returncode == 3
     assert docker.run("exec", "c1", "/nonexistent").returncode in (126, 127)
-    assert docker("exec", "-u", "5", "-e", "X=y", "-w", "/tmp", "c1", "sh", "-c", "id -u; pwd; echo $X").split() == [
-        "5", "/tmp", "y",
-    ]  # fmt: skip
+    inside = ["c1", "sh", "-c", "id -u; pwd; echo $X"]
+    assert docker("exec", "-u", "5", "-e", "X=y", "-w", "/tmp", *inside).split() == ["5", "/tmp", "y"]
     docker("pause", "c1")
     assert "(Paused)" in docker("ps")
     docker("unpause", "c1")
