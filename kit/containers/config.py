@@ -81,7 +81,7 @@ def config(
     ``root`` is the mounted image: users named in it are looked up there. ``env`` holds NAME=VALUE.
     ``memory``, ``memory_swap`` (memory and swap together, -1 without limit) and ``shm_size`` are bytes, 0 no
     limit. ``tmpfs`` maps a path to options ("size=64m,mode=755"); ``mounts`` are (source, target, options)
-    with options like "ro" or "rw,rslave"; ``devices`` (path here, path inside, "rwm"); ``ulimits`` map
+    with "ro" or "rw"; ``devices`` (path here, path inside, "rwm"); ``ulimits`` map
     "nofile" and the like to (soft, hard), -1 without limit. ``security_opt`` takes "no-new-privileges",
     "seccomp=unconfined" and "seccomp=PROFILE" (JSON). ``network`` is "none" (only lo), "host", or the path
     of a network namespace; ``pid``, ``ipc`` and ``uts`` are "" (their own), "host" or a path.
@@ -244,8 +244,7 @@ def _mount(path: str, fstype: str, options: list[str]) -> Document:
 def _bind(source: str, target: str, options: str) -> Document:
     words = [word for word in options.split(",") if word not in ("", "rw", "z", "Z")]
     kind = [] if {"bind", "rbind"} & set(words) else ["rbind"]
-    propagation = [] if any(word.endswith(("private", "slave", "shared")) for word in words) else ["rprivate"]
-    return {"destination": target, "type": "bind", "source": source, "options": [*kind, *propagation, *words]}
+    return {"destination": target, "type": "bind", "source": source, "options": [*kind, "rprivate", *words]}
 
 
 def _namespaces(network: str, pid: str, ipc: str, uts: str) -> list[Document]:

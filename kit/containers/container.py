@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from kit.cgroups import Cgroup, hierarchy
 from kit.containers import plan, resources
@@ -21,6 +22,8 @@ from kit.images.documents import Document
 from kit.linux import messages, spawn, terminal
 from kit.linux.errors import KernelError
 from kit.linux.spawn import DEVNULL, Process
+
+_alive: WeakValueDictionary[str, Container] = WeakValueDictionary()
 
 
 class Running:
@@ -93,6 +96,7 @@ class Container(Running):
         super().__init__(process, master)
         self.id, self.config, self.group = id, config, group
         self._held = held
+        _alive[id] = self
         self._execs: list[Running] = []
         self._oom_killed = False
         self._lock = threading.RLock()
@@ -251,6 +255,8 @@ def launch(
     keep: bool = False,
 ) -> Container:
     """As :func:`start`; the program waits until ``hold`` can be read, and with ``keep`` outlives this one."""
+    if id in _alive and _alive[id].group.alive:
+        raise BadConfig(f"there is a container {id} already")
     request, joined = plan.of_container(config, str(root))
     request["contained"]["tty"] |= tty
     if size:

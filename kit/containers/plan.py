@@ -17,7 +17,6 @@ from kit.containers.config import INIT, capability_set
 from kit.containers.errors import BadConfig, known
 from kit.images.documents import Document
 from kit.linux import capabilities, detached
-from kit.linux.mount import MountFlags
 from kit.linux.spawn import NOT_CONTAINED
 
 _KINDS = ("mount", "network", "pid", "ipc", "uts", "cgroup")
@@ -25,8 +24,10 @@ _ATTRIBUTES = {
     "ro": detached.RDONLY, "nosuid": detached.NOSUID, "nodev": detached.NODEV, "noexec": detached.NOEXEC,
     "noatime": detached.NOATIME, "strictatime": detached.STRICTATIME, "nodiratime": detached.NODIRATIME,
 }  # fmt: skip
-_DEFAULTS = {"rw", "suid", "dev", "exec", "relatime", "atime", "diratime", "async"}  # a mount is so anyway
-_PROPAGATIONS = {name: int(MountFlags[name.upper()]) for name in ("private", "slave", "shared", "unbindable")}
+_DEFAULTS = {
+    *("rw", "suid", "dev", "exec", "relatime", "atime", "diratime", "async", "private", "rprivate"),
+    *("bind", "rbind"),
+}  # a mount is so anyway
 _DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}  # minor numbers of major 1
 _LINKS = {
     "/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1",
@@ -46,8 +47,8 @@ def of_container(config: Document, root: str) -> tuple[dict[str, Any], dict[str,
     linux = config.get("linux") or {}
     supported = "namespaces resources devices maskedPaths readonlyPaths sysctl seccomp cgroupsPath"
     known(linux, f"{supported} rootfsPropagation", "linux")
-    if linux.get("rootfsPropagation") not in (None, "", "private", "rprivate", "slave", "rslave"):
-        raise BadConfig(f"linux.rootfsPropagation {linux['rootfsPropagation']!r} would reach this machine")
+    if linux.get("rootfsPropagation") not in (None, "", "private", "rprivate"):
+        raise BadConfig(f"linux.rootfsPropagation {linux['rootfsPropagation']!r}: there is only private")
     new, joined = _namespaces(linux)
     nodev = 0 if resources.all_devices(linux.get("resources") or {}) else detached.NODEV
     attributes: dict[str, int] = {}  # of mounts, given when all is in its place
@@ -154,18 +155,15 @@ def _mount(one: Document) -> dict[str, Any]:
     if not isinstance(target, str) or not target.startswith("/"):
         raise BadConfig(f"mounts: the destination {target!r} must begin with a slash")
     bind = one.get("type") == "bind" or bool({"bind", "rbind"} & set(options))
-    attributes, propagation, rest = 0, 0, []
-    for option in options:
-        short = option.removeprefix("r")
-        if option in _ATTRIBUTES:
-            attributes |= _ATTRIBUTES[option]
-        elif short in _PROPAGATIONS:
-            propagation = _PROPAGATIONS[short]
-        elif option not in _DEFAULTS | {"bind", "rbind"}:
-            rest.append(option)
+    attributes = 0
+    for option in _ATTRIBUTES.keys() & options:
+        attributes |= _ATTRIBUTES[option]
+    rest = [option for option in options if option not in _ATTRIBUTES.keys() | _DEFAULTS]
     source = one.get("source") or one.get("type") or ""
     if bind and (rest or not os.path.isabs(source)):
-        raise BadConfig(f"mounts: {target}: a bind has an absolute source and no options of its own: {rest}")
+        raise BadConfig(
+            f"mounts: {target}: a bind has an absolute source, and the options {rest} are not supported"
+        )
     return {
         "source": source,
         "target": target,
@@ -173,7 +171,6 @@ def _mount(one: Document) -> dict[str, Any]:
         "bind": bind,
         "recursive": "bind" not in options,
         "attributes": attributes,
-        "propagation": propagation,
         "options": rest,
     }
 

@@ -13,7 +13,7 @@ import warnings  # noqa: F401 - os.execvpe imports it, and after pivot_root no l
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from kit.linux import capabilities, contained, prctl, seccomp
+from kit.linux import capabilities, confined, contained, prctl, seccomp
 from kit.linux.clone import (
     CLONE_NEWCGROUP,
     CLONE_NEWTIME,
@@ -166,28 +166,28 @@ def _contain(
         for number, fd in enumerate(stdio):
             os.dup2(fd, number)
     contained.close_off(plan, step)
-    contained.limit(plan, step)
+    confined.limit(plan, step)
     if not request["no_new_privs"]:  # needs a capability that is about to go
-        contained.filter_calls(request["seccomp"], step)
-    contained.become(plan, user, request["groups"], step)
+        confined.filter_calls(request["seccomp"], step)
+    confined.become(plan, user, request["groups"], step)
     os.umask(request["umask"])
     contained.enter_directory(request["cwd"], step)
     if not request["keep"]:
         prctl.die_with_parent(9)
-    program = contained.find(request["argv"][0], request["env"], step)
+    program = confined.find(request["argv"][0], request["env"], step)
     if request["no_new_privs"]:
         step.name = "set no_new_privs"
         prctl.no_new_privileges()
-        contained.filter_calls(request["seccomp"], step)
+        confined.filter_calls(request["seccomp"], step)
     if sent or request["hold"]:
         step.name = "report"
         send(report, {"ready": True}, sent)
     if request["hold"] and not os.read(hold or 0, 1):
         os._exit(0)  # whoever would have said "start" has gone
-    contained.close_on_exec(3)
+    confined.close_on_exec()
     if plan["init"]:
         step.name = "begin as init"
-        contained.stand_first(plan["tty"], report.fileno())
+        confined.stand_first(plan["tty"])
     step.name = f"exec {program}"
     os.execve(program, request["argv"], request["env"])
 
@@ -232,7 +232,7 @@ def run(
     joined = len(request["join"])
     try:
         if request["contained"] is not None:
-            contained.hide()
+            confined.hide()
         if "user" in request["unshare"]:
             step.name = "wait for the id maps"
             os.read(mapped, 1)  # the helper outside writes them: see user_namespaces(7)

@@ -1,26 +1,23 @@
-"""What the child of a container does between clone and exec: its mounts, its devices, its rights, in order.
+"""The tree of a container: its mounts, its devices, what is covered, its terminal.
 
-As :mod:`kit.linux.child`, this runs in a copy of the helper. Copies of what the container gets from outside
-are taken first (open_tree(2)); then comes pivot_root(2), and all paths are looked up after it: whatever links
-an image or a volume holds, and whoever changes them meanwhile, a path can lead nowhere but into the
-container's own root. See pivot_root(2), path_resolution(7), the OCI runtime-spec.
+As :mod:`kit.linux.child`, this runs between clone and exec in a copy of the helper. Copies of what the
+container gets from outside are taken first (open_tree(2)); then comes pivot_root(2), and all paths are looked
+up after it: whatever links an image or a volume holds, and whoever changes them meanwhile, a path can lead
+nowhere but into the container's own root. See pivot_root(2), path_resolution(7), the OCI runtime-spec.
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from errno import EACCES, ENOENT
+from errno import ENOENT
 from functools import cache
 from typing import Any, Protocol
 
-from kit.linux import capabilities, detached, prctl, seccomp, terminal
+from kit.linux import detached, terminal
 from kit.linux.errors import KernelError
-from kit.linux.libc import NR_CLOSE_RANGE, syscall
 from kit.linux.mount import MS_PRIVATE, MS_REC, MountFlags, mount
 from kit.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 from kit.linux.pivot_root import pivot_root
@@ -29,28 +26,12 @@ _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS  # /proc/self/fd/N may lead ou
 _QUIET = detached.NOSUID | detached.NODEV | detached.NOEXEC
 _NULL_DEVICE = os.makedev(1, 3)
 _HIDDEN = "/sys"  # of this machine's: in the new mount namespace nothing of it is needed any more
-_ALL = signal.valid_signals()
 
 
 class Step(Protocol):
     """Names the step under way, so that an error can say what was tried."""
 
     name: str
-
-
-def hide() -> None:
-    """Close this process to others before it is seen in a container: no ptrace(2), no /proc/PID/exe."""
-    prctl.prctl(prctl.PR_SET_DUMPABLE, 0)
-
-
-def close_from(first: int) -> None:
-    """Close all descriptors from ``first`` on. See close_range(2)."""
-    syscall(NR_CLOSE_RANGE, first, 0xFFFFFFFF, 0)
-
-
-def close_on_exec(first: int) -> None:
-    """Have exec close all descriptors from ``first`` on, whoever opened them."""
-    syscall(NR_CLOSE_RANGE, first, 0xFFFFFFFF, 4)
 
 
 def build(root: str, plan: Mapping[str, Any], step: Step) -> None:
@@ -118,34 +99,6 @@ def console(plan: Mapping[str, Any], step: Step, user: tuple[int, int]) -> int:
     return master
 
 
-def limit(plan: Mapping[str, Any], step: Step) -> None:
-    """Take the resource limits, and out of the bounding set what no exec may give back."""
-    for number, soft, hard in plan["rlimits"]:
-        step.name = f"set the resource limit {number}"
-        resource.setrlimit(number, (soft, hard))
-    step.name = "drop capabilities"
-    sets = plan["capabilities"]
-    capabilities.drop_bounding(
-        name for i, name in enumerate(capabilities.CAPABILITIES) if not sets["bounding"] >> i & 1
-    )
-
-
-def become(plan: Mapping[str, Any], user: tuple[int, int], groups: list[int], step: Step) -> None:
-    """Change to the user, and keep only the capabilities that the container has. See capabilities(7)."""
-    step.name = "change user"
-    prctl.prctl(prctl.PR_SET_KEEPCAPS, 1)
-    os.setgroups(groups)
-    os.setresgid(user[1], user[1], user[1])
-    os.setresuid(user[0], user[0], user[0])
-    step.name = "set the capabilities"
-    sets = plan["capabilities"]
-    capabilities.set(sets["effective"], sets["permitted"], sets["inheritable"])
-    prctl.prctl(prctl.PR_CAP_AMBIENT, prctl.PR_CAP_AMBIENT_CLEAR_ALL)
-    for i in range(len(capabilities.CAPABILITIES)):
-        if sets["ambient"] >> i & 1:
-            prctl.prctl(prctl.PR_CAP_AMBIENT, prctl.PR_CAP_AMBIENT_RAISE, i)
-
-
 def enter_directory(path: str, step: Step) -> None:
     """Change directory, by a path that stays inside the root, and is inside it in the end."""
     step.name = f"change directory to {path}"
@@ -153,54 +106,6 @@ def enter_directory(path: str, step: Step) -> None:
     os.fchdir(fd)
     os.close(fd)
     os.getcwd()  # ENOENT for a directory that the root does not reach
-
-
-def filter_calls(program: str | None, step: Step) -> None:
-    """Install the seccomp filter, a program in hexadecimal."""
-    if program is not None:
-        step.name = "install the seccomp filter"
-        seccomp.install(bytes.fromhex(program), no_new_privs=False)
-
-
-def find(name: str, env: Mapping[str, str], step: Step) -> str:
-    """The path of a program, looked up in the container's PATH as execvp(3) does."""
-    step.name = f"exec {name}"
-    if "/" in name:
-        return name
-    refused = ENOENT
-    for directory in env.get("PATH", os.defpath).split(":"):
-        path = os.path.join(directory, name)
-        if os.path.isfile(path):
-            if os.access(path, os.X_OK):
-                return path
-            refused = EACCES
-    raise OSError(refused, os.strerror(refused))
-
-
-def stand_first(tty: bool, report: int) -> None:
-    """Be a small init: return in a child, and stay behind to pass signals on to it and reap orphans."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
-    program = os.fork()
-    if program == 0:
-        os.setpgid(0, 0)
-        if tty:
-            os.tcsetpgrp(0, os.getpid())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL)
-        return
-    prctl.die_with_parent(signal.SIGKILL)
-    os.close(report)  # the child's copy is closed by its exec
-    close_from(3)
-    while True:
-        number = signal.sigwait(_ALL)
-        if number != signal.SIGCHLD:
-            with suppress(ProcessLookupError):
-                os.kill(program, number)
-            continue
-        with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] == program:
-                    code = os.waitstatus_to_exitcode(ended[1])
-                    os._exit(code if code >= 0 else 128 - code)
 
 
 def _write(fd: int, text: str) -> None:
@@ -257,7 +162,7 @@ def _copy(one: Mapping[str, Any], step: Step) -> int:
     """A copy of what is to be bound, with its attributes, taken from the host's tree."""
     step.name = f"bind {one['source']}"
     fd = detached.tree(one["source"], recursive=one["recursive"])
-    detached.set_attributes(fd, one["attributes"], one["propagation"], one["recursive"])
+    detached.set_attributes(fd, one["attributes"], one["recursive"])
     return fd
 
 

@@ -59,10 +59,10 @@ def filesystem(fstype: str, source: str, options: Iterable[str], attributes: int
         os.close(context)
 
 
-def set_attributes(fd: int, attributes: int, propagation: int = 0, recursive: bool = False) -> None:
-    """Add attributes to the mount behind ``fd``, and choose its propagation (``MS_PRIVATE`` ...)."""
+def set_attributes(fd: int, attributes: int, recursive: bool = False) -> None:
+    """Add attributes to the mount behind ``fd``; with ``recursive`` to those below it too."""
     clear = _ATIME if attributes & _ATIME else 0
-    how = ctypes.create_string_buffer(struct.pack("=4Q", attributes, clear, propagation, 0), 32)
+    how = ctypes.create_string_buffer(struct.pack("=4Q", attributes, clear, 0, 0), 32)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     syscall(NR_MOUNT_SETATTR, fd, ctypes.c_char_p(b""), flags, ctypes.byref(how), 32)
 

@@ -11,6 +11,7 @@ socket dies, however it dies, the helper kills all of them and ends.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -23,6 +24,10 @@ from kit.linux import child, prctl
 from kit.linux.child import Request, clone_flags, two_stages
 from kit.linux.clone import CLONE_NEWUSER, clone3
 from kit.linux.messages import receive, send
+
+#: Seconds for all that is done before an exec. In a container that is joined, root may stop the new process,
+#: and must not stop us.
+PATIENCE = 10.0
 
 
 def _write_maps(pid: int, request: Request, privileged: bool) -> None:
@@ -72,8 +77,9 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     for fd in (mapped_read, mapped_write, *groups):
         os.close(fd)
     sent: list[int] = []
+    report.settimeout(PATIENCE)
     with report:  # it ends when exec closes the child's copy, or the child dies
-        while (message := receive(report)) is not None:
+        while (message := _heard(report, pid)) is not None:
             told, received = message
             sent += received
             if "sibling" in told:
@@ -82,6 +88,7 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
             elif "step" in told:
                 failure = failure or told
             elif request["hold"]:
+                report.settimeout(None)  # which its copy shares
                 sent.insert(0, os.dup(report.fileno()))
                 break
     if failure is not None:
@@ -92,6 +99,15 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     if "pid" in request["join"]:
         _guests.add(pid)
     return {"pid": pid}, sent
+
+
+def _heard(report: socket.socket, pid: int) -> tuple[Any, list[int]] | None:
+    """What a child tells; one that is silent for too long is killed."""
+    try:
+        return receive(report)
+    except TimeoutError:
+        os.kill(pid, signal.SIGKILL)
+        return {"step": "wait for the process to begin", "errno": errno.ETIMEDOUT}, []
 
 
 def _children() -> list[int]:

@@ -177,6 +177,17 @@ def test_the_runtime_can_not_be_overwritten(box: Any) -> None:
     assert "ermission denied" in (box.root / "tmp/answers").read_text()
 
 
+def test_a_stopped_exec_holds_up_nobody(box: Any) -> None:
+    """Root inside stops whatever appears beside it, before it has become a program of the container."""
+    container = box.start(
+        "while :; do for p in /proc/[0-9]*; do kill -STOP ${p#/proc/}; done; done 2> /dev/null"
+    )
+    for _ in range(3):
+        with suppress(KernelError):  # it was stopped for too long, or it has won
+            container.exec({"args": ["true"]})
+    assert box.run("echo well") == "well\n"
+
+
 def test_a_fork_bomb_a_memory_bomb_and_a_bomb_of_files(box: Any) -> None:
     said = box.run("for i in $(seq 100); do sleep 5 & done; wait", pids_limit=20, memory=64 << 20)
     assert "can't fork" in said
@@ -203,6 +214,7 @@ def test_a_fork_bomb_a_memory_bomb_and_a_bomb_of_files(box: Any) -> None:
         ({"workdir": "relative"}, "cwd"),
         ({"mounts": [("relative", "/x", "rw")]}, "absolute"),
         ({"mounts": [("/tmp", "/x", "rw,evil")]}, "evil"),
+        ({"mounts": [("/tmp", "/x", "rw,rshared")]}, "rshared"),
         ({"mounts": [("/tmp", "x", "rw")]}, "slash"),
         ({"hostname": "x", "uts": "host"}, "uts"),
         ({"user": "nosuch"}, "nosuch"),

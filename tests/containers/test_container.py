@@ -70,6 +70,8 @@ def test_held_it_is_complete_and_waits(box: Any) -> None:
     assert Path(f"/proc/{container.pid}/ns/net").exists()
     with pytest.raises(KernelError):
         box.start(["nothing"], {"hold": True})
+    with pytest.raises(BadConfig, match="already"):
+        containers.start(container.id, container.config, box.root)
     container.start()
     assert container.wait(10) == 3
     with pytest.raises(BadConfig, match="already"):

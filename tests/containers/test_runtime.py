@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from kit import containers
+from kit.images import Store
+from kit.images.seed import seed
 
 pytestmark = pytest.mark.needs("root", "busybox")
 
@@ -148,6 +150,22 @@ def test_runc_and_crun_run_the_same_bundle(bundle: Bundle) -> None:
         assert (peer.returncode, peer.stdout) == (ours.returncode, ours.stdout) == (7, ours.stdout), (
             peer.stderr
         )
+
+
+@pytest.mark.needs("runc")
+def test_an_image_as_a_bundle(tmp_path: Path) -> None:
+    seed(Store(tmp_path / "store"), ["hello-world"])
+    made = tmp_path / "bundle"
+    command = [*KIT[:3], "bundle", "--store", str(tmp_path / "store"), "hello-world", str(made)]
+    subprocess.run(command, env=ENVIRONMENT, check=True, timeout=60)
+    said = [
+        subprocess.run(
+            [*runtime, "run", "h"], cwd=made, env=ENVIRONMENT, capture_output=True, text=True, timeout=30
+        )
+        for runtime in (KIT, ["runc", "--root", str(tmp_path / "runc")])
+    ]
+    assert [one.returncode for one in said] == [0, 0], said
+    assert said[0].stdout == said[1].stdout and "inside a container" in said[0].stdout
 
 
 @pytest.mark.needs("runc")
