@@ -77,24 +77,28 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     for fd in (mapped_read, mapped_write, *groups):
         os.close(fd)
     sent: list[int] = []
+    first, ready = (pid, False) if two_stages(request) else (0, False)
     report.settimeout(PATIENCE)
     with report:  # it ends when exec closes the child's copy, or the child dies
         while (message := _heard(report, pid)) is not None:
             told, received = message
             sent += received
+            ready |= "ready" in told
             if "sibling" in told:
-                os.waitpid(pid, 0)
-                pid = told["sibling"]
+                os.waitpid(first, 0)
+                pid, first = told["sibling"], 0
             elif "step" in told:
                 failure = failure or told
-            elif request["hold"]:
+            if ready and request["hold"] and not first:
                 report.settimeout(None)  # which its copy shares
                 sent.insert(0, os.dup(report.fileno()))
                 break
     if failure is not None:
         if pid:
             os.waitpid(pid, 0)
-        return failure, sent
+        for fd in sent:
+            os.close(fd)
+        return failure, []
     (_kept if request["keep"] else _started).add(pid)
     if "pid" in request["join"]:
         _guests.add(pid)

@@ -29,7 +29,8 @@ def receive(sock: socket.socket) -> tuple[Any, list[int]] | None:
 
 
 def send(sock: socket.socket, message: Any, fds: list[int]) -> None:
-    """The counterpart of :func:`receive`."""
+    """The counterpart of :func:`receive`. A short message goes in one piece, whoever else sends."""
     body = json.dumps(message).encode()
-    socket.send_fds(sock, [len(body).to_bytes(4, "little")], fds)
-    sock.sendall(body)
+    whole = len(body).to_bytes(4, "little") + body
+    sent = socket.send_fds(sock, [whole], fds)
+    sock.sendall(whole[sent:])

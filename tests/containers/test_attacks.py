@@ -182,9 +182,8 @@ def test_a_stopped_exec_holds_up_nobody(box: Any) -> None:
     container = box.start(
         "while :; do for p in /proc/[0-9]*; do kill -STOP ${p#/proc/}; done; done 2> /dev/null"
     )
-    for _ in range(3):
-        with suppress(KernelError):  # it was stopped for too long, or it has won
-            container.exec({"args": ["true"]})
+    with suppress(KernelError):  # it was stopped for too long, or it has won
+        container.exec({"args": ["true"]})
     assert box.run("echo well") == "well\n"
 
 

@@ -62,6 +62,14 @@ def test_a_program_that_is_missing_is_told_before_anything_stays(box: Any) -> No
     with pytest.raises(KernelError) as refused:
         box.start(["/text"])
     assert refused.value.errno == errno.EACCES
+    (box.root / "text").chmod(0o755)
+    for tty in (False, True):
+        with pytest.raises(KernelError) as refused:
+            box.start(["/text"], tty=tty)
+        assert refused.value.errno == errno.ENOEXEC
+    held = box.start(["/text"], {"hold": True})
+    with pytest.raises(KernelError, match="exec /text"):
+        held.start()
 
 
 def test_held_it_is_complete_and_waits(box: Any) -> None:
