@@ -176,13 +176,10 @@ class Life:
         async with container.lock:
             out_of_memory = task.oom_killed
 
-            def tidy() -> None:
-                task.close()
-                cleanup.close()
-
+            cleanup.callback(task.close)
             error = ""
             try:
-                await asyncio.to_thread(tidy)
+                await asyncio.to_thread(cleanup.close)
             except OSError as refused:  # it has ended all the same; the journal lists what is left
                 error = str(refused)
             container.task = container.stdio = container.plugged = None
@@ -230,9 +227,7 @@ class Life:
         """Send a signal; raises Refused where it does not run."""
         task = container.task
         if task is None or not container.running:
-            raise conflict(
-                f"Cannot kill container: {container.name}: Container {container.id} is not running"
-            )
+            raise conflict(f"Cannot kill container: {container.name}: {container.id} is not running")
         if number in (signal.SIGKILL, number_of(container.config.get("StopSignal") or "TERM")):
             container.document["StoppedByHand"] = True
         await asyncio.to_thread(task.kill, number)
@@ -253,7 +248,8 @@ class Life:
         if container.state["Paused"]:
             await self.pause(container, False)
         with suppress(Refused):  # it has just ended
-            await self.kill(container, number_of(container.config.get("StopSignal") or "TERM"))
+            gently = number_of(container.config.get("StopSignal") or "TERM")
+            await self.kill(container, gently if seconds else signal.SIGKILL)
         try:
             await asyncio.wait_for(container.stopped.wait(), None if seconds < 0 else seconds)
         except TimeoutError:
@@ -277,18 +273,14 @@ class Life:
 
     async def remove(self, container: Container, force: bool = False, volumes: bool = False) -> None:
         """Remove it, with ``force`` even while it runs, and its anonymous ``volumes``. Raises Refused."""
-        if container.running or container.state["Restarting"]:
+        while True:
+            async with container.lock:  # it can't be started meanwhile
+                if not container.running and not container.state["Restarting"]:
+                    return await self._remove(container, volumes)
             if not force:
-                raise conflict(
-                    f"You cannot remove a running container {container.id}. "
-                    "Stop the container before attempting removal or force remove"
-                )
-            container.document["StoppedByHand"] = True
-            with suppress(Refused):
-                await self.kill(container, signal.SIGKILL)
-            await container.stopped.wait()
-        async with container.lock:
-            await self._remove(container, volumes)
+                what = f"You cannot remove a running container {container.id}"
+                raise conflict(f"{what}. Stop the container before attempting removal or force remove")
+            await self.stop(container, 0)
 
     async def _remove(self, container: Container, volumes: bool = True) -> None:
         if container.going:
@@ -302,10 +294,11 @@ class Life:
         gone = container.directory.with_name(f".{container.id}")
         container.directory.rename(gone)  # at once; what is left of it after a crash goes at the next start
         await asyncio.to_thread(remove_path, gone)
-        for mount in container.document["Mounts"] if volumes else ():
-            if mount["Type"] == "volume" and mount.get("Anonymous"):
-                with suppress(Refused):
-                    await asyncio.to_thread(self.engine.volumes.remove, mount["Name"])
+        anonymous = [one["Name"] for one in container.document["Mounts"] if volumes and one.get("Anonymous")]
+        for name in anonymous:
+            if not any(name in other.volumes for other in self.engine.containers):
+                with suppress(Refused):  # somebody has removed it
+                    await asyncio.to_thread(self.engine.volumes.remove, name)
         container.removed.set()
         self.tell(container, "destroy")
 

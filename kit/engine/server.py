@@ -140,6 +140,7 @@ class Engine:
             owner.clean()  # the mounts, groups and links of engines that died
         directory = self.root / "containers"
         directory.mkdir(mode=0o711, exist_ok=True)
+        found = []
         for place in directory.iterdir():
             if not (place / "config.json").exists() or place.name.startswith("."):
                 remove_path(place)  # half made or half removed
@@ -147,11 +148,13 @@ class Engine:
             container = Container(self.store, place, json.loads((place / "config.json").read_bytes()))
             if container.running or container.state["Restarting"]:
                 container.over(137, error="the engine was killed")
-                if container.host.get("AutoRemove"):
-                    remove_path(place)
-                    continue
+            if container.host.get("AutoRemove") and container.state["Status"] == "exited":
+                remove_path(place)
+                continue
             with suppress(Exception):  # its image has gone: a start will say so
                 container.disk.hold()
+            found.append(container)
+        for container in sorted(found, key=lambda one: str(one.document["Created"])):
             self.add(container)
 
     async def _revive(self, container: Container) -> None:
