@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
-from socket import if_nametoindex
+from socket import if_nameindex, if_nametoindex
 
 from kit import owner
 from kit.containers.networks.place import Place, at
@@ -201,7 +201,8 @@ class Network:
                 else:
                     owner.release(endpoint.link)
                 endpoint.place.unplug(endpoint, ended)
-            for gone in [one for one in self._owned if one.kind == "link" and not one.exists()]:
+            there = {name for _, name in if_nameindex()}
+            for gone in [one for one in self._owned if one.kind == "link" and one.path not in there]:
                 self._owned.remove(gone)
                 owner.journal().forget(gone)
 
