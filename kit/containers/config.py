@@ -80,11 +80,11 @@ def config(
 
     ``root`` is the mounted image: users named in it are looked up there. ``env`` holds NAME=VALUE.
     ``memory``, ``memory_swap`` (memory and swap together, -1 without limit) and ``shm_size`` are bytes, 0 no
-    limit. ``tmpfs`` maps a path to options ("size=64m,mode=755"); ``mounts`` are (source, target, options)
-    with "ro" or "rw"; ``devices`` (path here, path inside, "rwm"); ``ulimits`` map
-    "nofile" and the like to (soft, hard), -1 without limit. ``security_opt`` takes "no-new-privileges",
-    "seccomp=unconfined" and "seccomp=PROFILE" (JSON). ``network`` is "none" (only lo), "host", or the path
-    of a network namespace; ``pid``, ``ipc`` and ``uts`` are "" (their own), "host" or a path.
+    limit. ``tmpfs`` maps a path to options ("size=64m,exec"); ``mounts`` are (source, target, "ro" or "rw");
+    ``devices`` (path here, path inside, "rwm"); ``ulimits`` map "nofile" and the like to (soft, hard), -1
+    without limit. ``security_opt`` takes "no-new-privileges", "seccomp=unconfined" and "seccomp=PROFILE"
+    (the runtime-spec's, as JSON). ``network`` is "none" (only lo), "host", or the path of a network
+    namespace; ``pid``, ``ipc`` and ``uts`` are "" (their own), "host" or a path.
 
     Raises :class:`BadConfig` for what makes no sense, or is not supported.
     """
@@ -208,7 +208,7 @@ def _profile(text: str) -> Document:
         seccomp.program(profile)
     except ValueError as error:
         raise BadConfig(f"the seccomp profile: {error}") from None
-    return {**profile}
+    return dict(profile)
 
 
 def _limit(value: int) -> int:

@@ -24,10 +24,8 @@ _ATTRIBUTES = {
     "ro": detached.RDONLY, "nosuid": detached.NOSUID, "nodev": detached.NODEV, "noexec": detached.NOEXEC,
     "noatime": detached.NOATIME, "strictatime": detached.STRICTATIME, "nodiratime": detached.NODIRATIME,
 }  # fmt: skip
-_DEFAULTS = {
-    *("rw", "suid", "dev", "exec", "relatime", "atime", "diratime", "async", "private", "rprivate"),
-    *("bind", "rbind"),
-}  # a mount is so anyway
+_CLEARED_BY = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec"}
+_USUAL = {"relatime", "atime", "diratime", "async", "private", "rprivate", "bind", "rbind"}
 _DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}  # minor numbers of major 1
 _LINKS = {
     "/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1",
@@ -155,10 +153,14 @@ def _mount(one: Document) -> dict[str, Any]:
     if not isinstance(target, str) or not target.startswith("/"):
         raise BadConfig(f"mounts: the destination {target!r} must begin with a slash")
     bind = one.get("type") == "bind" or bool({"bind", "rbind"} & set(options))
-    attributes = 0
-    for option in _ATTRIBUTES.keys() & options:
-        attributes |= _ATTRIBUTES[option]
-    rest = [option for option in options if option not in _ATTRIBUTES.keys() | _DEFAULTS]
+    attributes, rest = 0, []
+    for option in options:  # a later one overrules an earlier
+        if option in _ATTRIBUTES:
+            attributes |= _ATTRIBUTES[option]
+        elif option in _CLEARED_BY:
+            attributes &= ~_ATTRIBUTES[_CLEARED_BY[option]]
+        elif option not in _USUAL:
+            rest.append(option)
     source = one.get("source") or one.get("type") or ""
     if bind and (rest or not os.path.isabs(source)):
         raise BadConfig(

@@ -33,4 +33,5 @@ def send(sock: socket.socket, message: Any, fds: list[int]) -> None:
     body = json.dumps(message).encode()
     whole = len(body).to_bytes(4, "little") + body
     sent = socket.send_fds(sock, [whole], fds)
-    sock.sendall(whole[sent:])
+    if sent < len(whole):  # sending nothing could fail: the other end may have gone, satisfied
+        sock.sendall(whole[sent:])
