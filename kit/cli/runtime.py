@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -301,8 +300,7 @@ def _hand_over(running: Any, pid_file: Path | None, console_socket: str | None) 
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(console_socket)
             socket.send_fds(sock, [b"/dev/ptmx"], [running.master])
-        os.close(running.master)
-        running.master = -1
+        running.hang_up()
     if pid_file is not None:
         pid_file.write_text(str(running.pid))
 

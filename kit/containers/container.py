@@ -11,9 +11,10 @@ import signal
 import socket
 import threading
 from contextlib import suppress
+from errno import EBUSY, ENOMEM, ESRCH
 from functools import cache
 from pathlib import Path
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from kit.cgroups import Cgroup, hierarchy
 from kit.containers import plan, resources
@@ -35,6 +36,7 @@ class Running:
     def __init__(self, process: Process, master: int) -> None:
         self._process = process
         self.master = master
+        self._hang_up = finalize(self, os.close, master) if master >= 0 else None
 
     @property
     def pid(self) -> int:
@@ -66,10 +68,14 @@ class Running:
         terminal.resize(self.master, rows, columns)
 
     def close(self) -> None:
-        """Kill and reap it, and close the terminal."""
+        """Kill and reap it, and hang up."""
         self._process.close()
-        if self.master >= 0:
-            os.close(self.master)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the terminal's master, which may have been given to someone else."""
+        if self._hang_up is not None:
+            self._hang_up()
             self.master = -1
 
 
@@ -148,8 +154,8 @@ class Container(Running):
         """Run one more program in the container, in its namespaces and its group, no less restricted.
 
         ``process`` is the runtime-spec's; what it leaves out is as for the first process; with ``keep`` it
-        outlives this program. Raises
-        :class:`BadConfig`, :class:`KernelError` (ENOENT, EACCES, EBUSY while paused).
+        outlives this program. Raises :class:`BadConfig`, and :class:`KernelError`: ENOENT and EACCES for the
+        program, ESRCH once the container has ended, EBUSY while it is paused.
         """
         own = {key: value for key, value in self.config["process"].items() if key != "terminal"}
         request = plan.of_process(self.config, {**own, **process, "terminal": tty})
@@ -161,10 +167,17 @@ class Container(Running):
         request |= {"join": list(joined), "cgroups": directories, "keep": keep}
         with self._lock:
             if self.poll() is not None:
-                raise KernelError(f"exec in {self.id}", 3, "The container does not run.")
+                raise KernelError(f"exec in {self.id}", ESRCH, "The container does not run.")
             if self.group["cgroup.freeze"]:
-                raise KernelError(f"exec in {self.id}", 16, "The container is paused: resume it first.")
-            started = spawn.launch(request, (stdin, stdout, stderr), joined)
+                raise KernelError(f"exec in {self.id}", EBUSY, "The container is paused: resume it first.")
+            try:
+                started = spawn.launch(request, (stdin, stdout, stderr), joined)
+            except KernelError as error:
+                # Process 1 is going: its namespaces are gone already, or nobody can be cloned into its pid
+                # namespace, which is told as ENOMEM. See pid_namespaces(7).
+                if error.what.startswith("open the ") or (error.what, error.errno) == ("clone", ENOMEM):
+                    raise KernelError(f"exec in {self.id}", ESRCH, "It has just ended.") from None
+                raise
             running = Running(started, *started.received() or [-1])
             self._execs = [one for one in self._execs if one.poll() is None] + [running]
         return running
