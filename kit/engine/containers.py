@@ -34,7 +34,7 @@ _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 #: The filters of `docker ps`, each with its question.
 _TESTS: dict[str, Callable[[Container, str], bool]] = {
     "id": lambda one, text: one.id.startswith(text),
-    "name": lambda one, text: text in f"/{one.name}",
+    "name": lambda one, text: re.search(text, f"/{one.name}") is not None or text.strip("^/$") == one.name,
     "status": lambda one, text: one.state["Status"] == text,
     "exited": lambda one, text: one.state["Status"] == "exited" and str(one.state["ExitCode"]) == text,
     "ancestor": lambda one, text: (

@@ -193,9 +193,12 @@ async def attached(
     """Pass on what a client types until the process ends; ``once``: the input ends with the client's."""
 
     async def listen() -> None:
-        while data := await incoming.read(65536):
-            await begun(data)
-        if once:
+        try:
+            while data := await incoming.read(65536):
+                await begun(data)
+        except ConnectionError:  # the client has gone
+            client.gone.set()
+        if once and not client.terminal:  # a terminal can be attached to again
             await begun(b"")
 
     async def begun(data: bytes) -> None:

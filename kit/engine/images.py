@@ -94,7 +94,11 @@ async def list_images(engine: Engine, request: web.Request) -> object:
         "reference": lambda row, text: any(_like(tag, text) for tag in row["RepoTags"]),
     }
     found = await asyncio.to_thread(all_images, engine.store)
-    return asked.chosen(request, [summary(*one) for one in found.values()], tests)[::-1]
+    rows = asked.chosen(request, [summary(*one) for one in found.values()], tests)
+    if patterns := asked.filters(request, tests).get("reference"):
+        for row in rows:
+            row["RepoTags"] = [tag for tag in row["RepoTags"] if any(_like(tag, one) for one in patterns)]
+    return rows[::-1]
 
 
 @asked.route("GET", "/images/{name:.+}/json")
@@ -143,7 +147,9 @@ async def delete_image(engine: Engine, request: web.Request) -> object:
         image = Image.find(engine.store, text)
         names = find.names(engine.store, image)
         user = next((one for one in engine.containers if one.image_id == image.id), None)
-        if user and (len(names) == 1 or image.id.removeprefix("sha256:").startswith(text)):
+        if user and (
+            len(names) == 1 or image.id.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
+        ):
             what = f"conflict: unable to remove {text}: the container {user.id[:12]} is made from it"
             raise conflict(f"{what}. Remove that first.")
         image_id = image.id  # read while it is there

@@ -53,6 +53,8 @@ RESOURCES = (
 def check(document: Document) -> None:
     """Raise Refused for what can't be, or what the engine does not have."""
     asked.check(document, _CONFIG)
+    if others := {key for key, value in document.items() if value} - {*_CONFIG, "Cmd", "Entrypoint"}:
+        raise bad(f"the engine does not have the option {min(others)}")
     host = document.get("HostConfig") or {}
     check_host(host)
     for key in ("Cmd", "Entrypoint"):

@@ -58,7 +58,7 @@ class Connection(web.RequestHandler):
     def feed_eof(self) -> None:
         """The connection was lost."""
         assert self.incoming is not None
-        self.incoming.feed_eof()
+        self.incoming.set_exception(ConnectionResetError("the client has gone"))
 
 
 async def take_over(request: web.Request, terminal: bool) -> tuple[web.StreamResponse, asyncio.StreamReader]:

@@ -73,6 +73,7 @@ def test_push_to_a_registry(docker: Docker, tmp_path: Path) -> None:
     with registry(tmp_path / "hub") as hub:
         name = f"{hub.address}/a/img:1"
         docker("tag", "busybox", name)
+        assert docker("images", f"{hub.address}/a/img", "--format", "{{.Tag}}") == "1"
         assert "1: digest: sha256:" in docker("push", name)
         docker("rmi", name)
         assert "Downloaded newer image" in docker("pull", name)
@@ -150,6 +151,50 @@ def test_a_terminal(docker: Docker) -> None:
     docker("run", "-d", "--name", "cc", "busybox", "sleep", "100")
     shown, status = typed(docker, ["exec", "-it", "cc", "sh"], b"stty size; exit 4\n")
     assert "30 100" in shown and status == 4
+
+
+def test_detached_and_attached_again(docker: Docker) -> None:
+    shown, status = typed(docker, ["run", "-it", "--name", "cc", "busybox"], b"x=kept\n\x10\x11")
+    assert status == 0 and docker("ps", "--format", "{{.Names}}") == "cc"
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execvpe("docker", ["docker", "attach", "cc"], docker.env)
+    time.sleep(0.5)
+    os.write(fd, b"echo $x; exit 6\n")
+    shown = b""
+    while select.select([fd], [], [], 20)[0]:
+        try:
+            shown += os.read(fd, 4096)
+        except OSError:
+            break
+    os.close(fd)
+    assert b"kept" in shown and os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 6
+
+
+def test_limits_are_written(docker: Docker) -> None:
+    docker(
+        "run",
+        "-d",
+        "--name",
+        "cc",
+        "-m",
+        "32m",
+        "--cpus",
+        "0.5",
+        "--pids-limit",
+        "20",
+        "busybox",
+        "sleep",
+        "100",
+    )
+    assert "32MiB" in docker("stats", "--no-stream", "cc")
+    docker("update", "--cpus", "0.25", "--pids-limit", "30", "cc")
+    told = json.loads(docker("inspect", "cc"))[0]
+    assert told["HostConfig"]["NanoCpus"] == 250_000_000 and told["HostConfig"]["PidsLimit"] == 30
+    bomb = docker.run(
+        "exec", "cc", "sh", "-c", "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done; wait"
+    )
+    assert "can't fork" in bomb.stderr
 
 
 def test_options_are_seen_inside(docker: Docker) -> None:
