@@ -98,6 +98,8 @@ async def list_images(engine: Engine, request: web.Request) -> object:
     if patterns := asked.filters(request, tests).get("reference"):
         for row in rows:
             row["RepoTags"] = [tag for tag in row["RepoTags"] if any(_like(tag, one) for one in patterns)]
+            places = {tag.rpartition(":")[0] for tag in row["RepoTags"]}
+            row["RepoDigests"] = [one for one in row["RepoDigests"] if one.partition("@")[0] in places]
     return rows[::-1]
 
 
