@@ -15,7 +15,7 @@ import posixpath
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from io import BufferedWriter
 from pathlib import Path
@@ -65,46 +65,29 @@ def _parent(top: int, path: str) -> tuple[int, str]:
         raise missing(f"Could not find the file {path}: {error.errno_name}") from None
 
 
-def add(
-    archive: tarfile.TarFile, directory: int, name: str, shown: str, seen: dict[tuple[int, int], str]
-) -> None:
+def add(archive: tarfile.TarFile, directory: int, name: str, shown: str) -> None:
     """Add what is called ``name`` in an open directory, and all below it, as ``shown``."""
-    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    info = tarfile.TarInfo(shown)
-    info.mode, info.uid, info.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-    info.mtime = int(status.st_mtime)
-    if stat.S_ISDIR(status.st_mode):
-        info.type = tarfile.DIRTYPE
-        archive.addfile(info)
+    info = archive.gettarinfo(f"/proc/self/fd/{directory}/{name}", shown)  # of a link, the link itself
+    if info is None:  # a socket
+        return
+    info.uname = info.gname = ""
+    if info.isreg():
+        with open(os.open(name, _NO_FOLLOW, dir_fd=directory), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):  # it is another one by now
+                return
+            info.size = status.st_size
+            archive.addfile(info, file)
+            return
+    archive.addfile(info)
+    if info.isdir():
         fd = os.open(name, _NO_FOLLOW | os.O_DIRECTORY, dir_fd=directory)
         try:
             for one in sorted(os.listdir(fd)):
-                try:
-                    add(archive, fd, one, f"{shown}/{one}" if shown != "." else one, seen)
-                except FileNotFoundError:  # removed meanwhile
-                    continue
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    add(archive, fd, one, f"{shown}/{one}" if shown != "." else one)
         finally:
             os.close(fd)
-    elif stat.S_ISREG(status.st_mode):
-        if status.st_nlink > 1:
-            first = seen.setdefault((status.st_dev, status.st_ino), shown)
-            if first != shown:
-                info.type, info.linkname = tarfile.LNKTYPE, first
-                return archive.addfile(info)
-        with open(os.open(name, _NO_FOLLOW, dir_fd=directory), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise FileNotFoundError(name)
-            info.size = status.st_size
-            archive.addfile(info, file)
-    elif stat.S_ISLNK(status.st_mode):
-        info.type, info.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=directory)
-        archive.addfile(info)
-    elif not stat.S_ISSOCK(status.st_mode):
-        kinds = {stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE}
-        info.type = kinds[stat.S_IFMT(status.st_mode)]
-        info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        archive.addfile(info)
 
 
 def _told(directory: int, name: str, path: str) -> Document:
@@ -153,7 +136,7 @@ async def get_archive(engine: Engine, request: web.Request) -> web.StreamRespons
         with root(container) as top, tarfile.open(fileobj=out, mode="w|") as archive:
             directory, name = _parent(top, path)
             try:
-                add(archive, directory, name, "." if name == "." else name, {})
+                add(archive, directory, name, name)
             finally:
                 os.close(directory)
 
@@ -190,7 +173,7 @@ async def export_container(engine: Engine, request: web.Request) -> web.StreamRe
         with container.disk.mounted() as path, tarfile.open(fileobj=out, mode="w|") as archive:
             fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                add(archive, fd, ".", ".", {})
+                add(archive, fd, ".", ".")
             finally:
                 os.close(fd)
 

@@ -15,6 +15,7 @@ from kit.engine.errors import Refused, bad
 from kit.engine.images import give, import_image
 from kit.engine.streams import Tell, progress
 from kit.images.descriptor import Platform
+from kit.images.documents import Document
 from kit.images.errors import UnknownImage
 from kit.images.reference import Reference
 from kit.registries import Client, pull, push
@@ -50,35 +51,18 @@ async def create_image(engine: Engine, request: web.Request) -> web.StreamRespon
     credentials = _credentials(request)
 
     def work(tell: Tell) -> None:
-        tags = store.tags()
-        before = tags.get(str(reference))
-
-        def line(event: Event) -> None:
-            if not lines.told:
-                tell(
-                    {
-                        "status": f"Pulling from {reference.repository}",
-                        "id": reference.tag or reference.digest,
-                    }
-                )
-            lines(event)
-
-        lines = _Lines(tell, _PULL)
+        before = store.tags().get(str(reference))
+        heading = {"status": f"Pulling from {reference.repository}", "id": reference.tag or reference.digest}
+        lines = _Lines(tell, _PULL, heading)
         image = pull(
-            store, name, platform=platform, progress=line, mirrors=engine.mirrors,
+            store, name, platform=platform, progress=lines, mirrors=engine.mirrors,
             insecure=engine.insecure, **credentials,
         )  # fmt: skip
         after = store.resolve(str(reference))
         if before and before.digest != after.digest:
             store.tag(str(reference), before)  # so that the old image is kept, without a name
             give(store, [str(reference)], after)
-        if not lines.told:
-            tell(
-                {
-                    "status": f"Pulling from {reference.repository}",
-                    "id": reference.tag or reference.digest,
-                }
-            )
+        lines.begin()
         news = "Image is up to date for" if before == after else "Downloaded newer image for"
         tell({"status": f"Digest: {after.digest}"})
         tell({"status": f"Status: {news} {reference.familiar()}"})
@@ -96,11 +80,13 @@ async def push_image(engine: Engine, request: web.Request) -> web.StreamResponse
     def work(tell: Tell) -> None:
         if str(reference) not in engine.store.tags():
             raise UnknownImage(f"An image does not exist locally with the tag: {reference.familiar()}")
-        tell({"status": f"The push refers to repository [{reference.registry}/{reference.repository}]"})
+        place = f"{reference.registry}/{reference.repository}"
+        lines = _Lines(tell, _PUSH, {"status": f"The push refers to repository [{place}]"})
         pushed = push(
-            engine.store, str(reference), progress=_Lines(tell, _PUSH),
+            engine.store, str(reference), progress=lines,
             insecure=engine.insecure, **credentials,
         )  # fmt: skip
+        lines.begin()
         tell({"status": f"{reference.tag}: digest: {pushed.digest} size: {pushed.size}"})
         aux = {"Tag": reference.tag, "Digest": pushed.digest, "Size": pushed.size}
         tell({"progressDetail": {}, "aux": aux})
@@ -146,11 +132,18 @@ def _credentials(request: web.Request) -> dict[str, Any]:
 class _Lines:
     """A transfer's events as lines of JSON, each layer's at most ten a second."""
 
-    def __init__(self, tell: Tell, words: dict[str, str]) -> None:
-        self.tell, self.words = tell, words
+    def __init__(self, tell: Tell, words: dict[str, str], heading: Document) -> None:
+        self.tell, self.words, self.heading = tell, words, heading
         self.told: dict[str, tuple[str, float]] = {}
 
+    def begin(self) -> None:
+        """Tell the heading, once: an error before it is the answer's own."""
+        if self.heading:
+            self.tell(self.heading)
+            self.heading = {}
+
     def __call__(self, event: Event) -> None:
+        self.begin()
         state, then = self.told.get(event.digest, ("", 0.0))
         if state == event.state and time.monotonic() - then < _SECONDS:
             return

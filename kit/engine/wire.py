@@ -36,7 +36,7 @@ async def exchange(request: web.Request, response: web.StreamResponse) -> Exchan
     kind: Literal["whole", "stream", "taken over"] = "stream"
     if isinstance(response, web.Response):
         kind = "whole"
-    elif "raw-stream" in response.content_type or response.status == 101:
+    elif response.status == 101:
         kind = "taken over"
     received = body[:_SHORT].decode("utf-8", "replace") if isinstance(body, bytes) else ""
     return Exchange(
