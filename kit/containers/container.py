@@ -171,11 +171,16 @@ class Container(Running):
             if self.group["cgroup.freeze"]:
                 raise KernelError(f"exec in {self.id}", EBUSY, "The container is paused: resume it first.")
             try:
-                started = spawn.launch(request, (stdin, stdout, stderr), joined)
-            except KernelError as error:
+                root = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_CLOEXEC)
+                try:
+                    started = spawn.launch(request, (stdin, stdout, stderr), joined, root)
+                finally:
+                    os.close(root)
+            except OSError as error:
                 # Process 1 is going: its namespaces are gone already, or nobody can be cloned into its pid
                 # namespace, which is told as ENOMEM. See pid_namespaces(7).
-                if error.what.startswith("open the ") or (error.what, error.errno) == ("clone", ENOMEM):
+                what = getattr(error, "what", "open the root")
+                if what.startswith("open the ") or (what, error.errno) == ("clone", ENOMEM):
                     raise KernelError(f"exec in {self.id}", ESRCH, "It has just ended.") from None
                 raise
             running = Running(started, *started.received() or [-1])

@@ -143,7 +143,7 @@ def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: b
 def _contain(
     request: Request,
     stdio: list[int],
-    hold: int | None,
+    extra: int | None,
     groups: list[int],
     report: socket.socket,
     step: _Steps,
@@ -151,7 +151,7 @@ def _contain(
     """The same for a container, or with no root for one more program in one: see :mod:`kit.linux.contained`.
 
     Its tree is built with all rights; then they are given up, one after the other, and what it may not have
-    is closed before its program begins.
+    is closed before its program begins. ``extra`` is what is read to hold, or the root of the one to join.
     """
     plan, user = request["contained"], tuple(request["user"])
     step.name = "begin a session"
@@ -159,6 +159,10 @@ def _contain(
     _settle(request, groups, step)
     if request["root"] is not None:
         contained.build(request["root"], plan, step)
+    elif extra is not None:  # its mount namespace may have another root, if we run in a chroot ourselves
+        step.name = "enter the container's root"
+        os.fchdir(extra)
+        os.chroot(".")
     sent = []
     if plan["tty"]:
         sent.append(contained.console(plan, step, user))
@@ -182,7 +186,7 @@ def _contain(
     if sent or request["hold"]:
         step.name = "report"
         send(report, {"ready": True}, sent)
-    if request["hold"] and not os.read(hold or 0, 1):
+    if request["hold"] and not os.read(extra or 0, 1):
         os._exit(0)  # whoever would have said "start" has gone
     confined.close_on_exec()
     if plan["init"]:
@@ -224,9 +228,9 @@ def run(
 ) -> NoReturn:
     """Set up and exec; or send to ``report`` which step failed with what errno, and end.
 
-    ``fds`` are standard input, output, error, the namespaces to enter, and what is read to hold; ``groups``
-    are open cgroup.procs files; ``mapped`` becomes readable when the id maps are written. It never returns:
-    the copy must not run on as a second helper.
+    ``fds`` are standard input, output, error, the namespaces to enter, and for a container one more;
+    ``groups`` are open cgroup.procs files; ``mapped`` becomes readable when the id maps are written. It never
+    returns: the copy must not run on as a second helper.
     """
     step = _Steps()
     joined = len(request["join"])
@@ -255,8 +259,8 @@ def run(
                 send(report, {"sibling": pid}, [])
                 os._exit(0)
         if request["contained"] is not None:
-            hold = fds[3 + joined] if request["hold"] else None
-            _contain(request, fds[:3], hold, groups, report, step)
+            extra = fds[3 + joined] if len(fds) > 3 + joined else None
+            _contain(request, fds[:3], extra, groups, report, step)
         _set_up(request, fds[:3], groups, privileged, step)
     except BaseException as error:
         # An OSError is the kernel's answer; anything else is a mistake of ours, told as such.

@@ -185,10 +185,10 @@ def launch(
     request: Mapping[str, Any],
     stdio: Sequence[int | None],
     joined: Mapping[str, int | str],
-    hold: int | None = None,
+    extra: int | None = None,
 ) -> Process:
-    """Send the helper a request that has been checked; ``hold`` is what the child reads before its exec."""
-    fds: list[int] = []  # for the child: standard input, output and error, the namespaces to enter, the hold
+    """Send the helper a request that has been checked; ``extra`` is one more descriptor for the child."""
+    fds: list[int] = []  # for the child: standard input, output and error, the namespaces to enter, the extra
     pipes: list[int | None] = []
     try:
         for number, wanted in enumerate(stdio):
@@ -196,8 +196,8 @@ def launch(
             fds.append(theirs)
             pipes.append(ours)
         fds += _open_joined(joined)
-        if hold is not None:
-            fds.append(os.dup(hold))
+        if extra is not None:
+            fds.append(os.dup(extra))
         helper = the_helper()
     except BaseException:
         for fd in (*fds, *(end for end in pipes if end is not None)):
