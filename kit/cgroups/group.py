@@ -18,7 +18,6 @@ import re
 import shlex
 import weakref
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from errno import EBUSY, errorcode
 from pathlib import Path
 from typing import Any
@@ -138,28 +137,9 @@ class Cgroup:
         return {key: (version, str(path)) for key, (version, path) in self._places.of.items()}
 
     def give_away(self) -> None:
-        """Let it outlive this program, until someone adopts and removes it by :meth:`places`."""
+        """Let it outlive this program, until an :class:`~kit.cgroups.adopted.Adopted` removes it."""
         placement.give_away(self._places)
         self._finalizer.detach()
-
-    @classmethod
-    def adopt(cls, name: str, places: dict[str, tuple[int, str]]) -> Cgroup:
-        """A group that a program has given away. It stays when this one is dropped: see :meth:`remove`."""
-        group = cls.__new__(cls)
-        group.name = group.path = name
-        group.parent, group.children, group.written, group._started = None, [], Log(), []
-        group._places = placement.Places({key: (one[0], Path(one[1])) for key, one in places.items()})
-        group.controllers = tuple(key for key in places if key in hierarchy.CONTROLLERS)
-        group._finalizer = weakref.finalize(group, lambda places: None, group._places)
-        return group
-
-    def remove(self) -> None:
-        """Remove an adopted group, and what was made around it."""
-        placement.kill(self._places)
-        for directory in self.directories:
-            cgroupfs.remove(str(directory))
-            with suppress(OSError):  # others are beside it
-                directory.parent.rmdir()
 
     @property
     def alive(self) -> bool:

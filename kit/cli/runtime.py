@@ -105,7 +105,6 @@ def run(root: Path, bundle: Path, pid_file: Path, console_socket: str, detach: b
     if not detach:
         status = _foreground(container)
         kept.delete(root, container, force=True)
-        container.close()
         sys.exit(status)
 
 

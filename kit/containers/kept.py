@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kit.cgroups import Cgroup
+from kit.cgroups.adopted import Adopted
 from kit.containers.container import Container, launch
 from kit.containers.errors import BadConfig
 from kit.images.documents import Document, parse
@@ -37,6 +37,9 @@ class _Process:
         except OSError:
             alive = False
         return None if alive else 0
+
+    def close(self) -> None:
+        """It is killed with its control group."""
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send it a signal, if it still runs."""
@@ -111,7 +114,7 @@ def load(root: Path, id: str) -> tuple[Container, Document]:
         state = json.loads((place(root, id) / "state.json").read_text())
     except FileNotFoundError:
         raise BadConfig(f"there is no container {id} in {root}") from None
-    group = Cgroup.adopt(id, state["cgroup"])
+    group = Adopted(id, state["cgroup"])
     process: Any = _Process(state["pid"], state["startTime"])
     return Container(id, state["config"], group, process, -1, None), state
 
@@ -154,7 +157,7 @@ def delete(root: Path, container: Container, force: bool = False) -> None:
     found = status(root, container)
     if found != "stopped" and not force:
         raise BadConfig(f"the container {container.id} is {found}: stop it first, or use force")
-    container.group.remove()
+    container.close()
     shutil.rmtree(place(root, container.id))
 
 

@@ -84,12 +84,12 @@ def stand_first(tty: bool) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
     program = os.fork()
     if program == 0:
+        prctl.die_with_parent(signal.SIGKILL)
         os.setpgid(0, 0)
         if tty:
             os.tcsetpgrp(0, os.getpid())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL)
         return
-    prctl.die_with_parent(signal.SIGKILL)
     syscall(NR_CLOSE_RANGE, 3, 0xFFFFFFFF, 0)
     while True:
         number = signal.sigwait(_ALL)

@@ -63,19 +63,20 @@ def bundle(box: Any, tmp_path: Path) -> Iterator[Bundle]:
         made.done("delete", "--force", id)
 
 
-def test_the_life_of_a_container(bundle: Bundle) -> None:
-    bundle.write("echo started > /tmp/said; exec sleep 60", memory=64 << 20)
+@pytest.mark.parametrize("init", [False, True])
+def test_the_life_of_a_container(bundle: Bundle, init: bool) -> None:
+    bundle.write("echo started > /tmp/said; exec sleep 60", memory=64 << 20, init=init)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # or we would wait for its end
     assert bundle.kit("create", "--pid-file", "pid", "one", **quiet).returncode == 0
     pid = int((bundle.path / "pid").read_text())
     assert bundle.state("one") == "created" and not (bundle.box.root / "tmp/said").exists()
     bundle.done("start", "one")
     bundle.becomes("one", "running")
-    assert json.loads(bundle.done("ps", "-f", "json", "one")) == [pid]
+    assert json.loads(bundle.done("ps", "-f", "json", "one"))[0] == pid
     ran = bundle.kit(
         "exec", "-e", "A=5", "-u", "7:8", "--cwd", "/tmp", "one", "sh", "-c", "id -u; echo $A $PWD; exit 3"
     )
-    assert (ran.returncode, ran.stdout) == (3, "7\n5 /tmp\n")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (3, "7\n5 /tmp\n", "")
     bundle.done("pause", "one")
     assert bundle.state("one") == "paused"
     bundle.done("resume", "one")
