@@ -108,7 +108,7 @@ def _asked(engine: Engine, request: web.Request) -> tuple[Container, str]:
     path = request.query.get("path", "")
     if not path or "\0" in path:
         raise bad("path is missing, or can't be one")
-    return engine.find(request.match_info["id"]), path
+    return engine.find(request), path
 
 
 def _stat(container: Container, path: str) -> str:
@@ -167,7 +167,7 @@ async def put_archive(engine: Engine, request: web.Request) -> web.Response:
 
 @asked.route("GET", "/containers/{id}/export")
 async def export_container(engine: Engine, request: web.Request) -> web.StreamResponse:
-    container = engine.find(request.match_info["id"])
+    container = engine.find(request)
 
     def work(out: BufferedWriter) -> None:
         with container.disk.mounted() as path, tarfile.open(fileobj=out, mode="w|") as archive:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,7 @@ from kit.engine import asked
 from kit.engine.errors import bad
 from kit.engine.streams import Tell, progress, received
 from kit.images.build import Done, Event, Output, Started, Warned, build
-from kit.images.image import Image
 from kit.images.reference import Reference
-from kit.images.store import Store
 from kit.images.unpack import unpack
 from kit.linux.errors import KernelError
 from kit.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
@@ -28,20 +25,6 @@ if TYPE_CHECKING:
 
 _REFUSED = ("remote", "squash", "extrahosts", "cgroupparent", "outputs", "platform", "cachefrom")
 _EMPTY = ("", "[]", "{}", "null", "false", "0", "None")
-
-
-def with_changes(store: Store, image: Image, changes: Sequence[str]) -> Image:
-    """The image with instructions of a Dockerfile on top, as `docker commit --change` has them."""
-    if not changes:
-        return image
-    with owner.directory("changes") as directory:
-        (directory / "Dockerfile").write_text("\n".join([f"FROM {image.id}", *changes]))
-        name = f"none@{image.id}"
-        store.tag(name, image.descriptor)
-        try:
-            return build(store, directory).image
-        finally:
-            store.untag(name)
 
 
 @asked.route("POST", "/build/prune")

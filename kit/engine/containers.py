@@ -7,63 +7,42 @@ import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from kit.engine import asked, options
-from kit.engine.build import with_changes
 from kit.engine.container import Container
 from kit.engine.create import make
 from kit.engine.errors import bad, conflict
-from kit.engine.execs import attached
+from kit.engine.execs import attached, resized
 from kit.engine.images import give, named
 from kit.engine.life import number_of
-from kit.engine.stats import answer as stats
 from kit.engine.stdio import Client
-from kit.engine.streams import STDERR, STDOUT, frame, take_over
+from kit.engine.streams import STDERR, STDOUT, take_over
 from kit.images.commit import commit
 
 if TYPE_CHECKING:
     from kit.engine.server import Engine
 
-_DONE = ("start", "stop", "restart", "kill", "pause", "rename", "resize", "update", "attach", "wait")
-_READ = ("logs", "top", "stats", "changes")
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_MOODS = "brave busy calm clever eager fair gentle happy keen lively modest proud quiet sharp witty".split()
 #: The filters of `docker ps`, each with its question.
 _TESTS: dict[str, Callable[[Container, str], bool]] = {
     "id": lambda one, text: one.id.startswith(text),
-    "name": lambda one, text: re.search(text, f"/{one.name}") is not None or text.strip("^/$") == one.name,
+    "name": lambda one, text: re.search(text, f"/{one.name}") is not None,
     "status": lambda one, text: one.state["Status"] == text,
-    "exited": lambda one, text: one.state["Status"] == "exited" and str(one.state["ExitCode"]) == text,
-    "ancestor": lambda one, text: (
-        text in (one.config["Image"], f"{one.config['Image']}:latest")
-        or one.image_id.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
-    ),
-    "volume": lambda one, text: any(
-        text in (m.get("Name"), m["Destination"]) for m in one.document["Mounts"]
-    ),
-    "network": lambda one, text: text in one.document["Networks"],
     "label": lambda one, text: asked.labelled(one.config.get("Labels"), text),
-    "health": lambda one, text: (one.state.get("Health") or {"Status": "none"})["Status"] == text,
+    "ancestor": lambda one, text: text in (one.config["Image"], one.image_id, one.image_id[7:19]),
 }
-_MOODS = "brave busy calm clever eager fair gentle happy keen lively modest proud quiet sharp witty".split()
-_PEOPLE = "hopper knuth lamport liskov lovelace naur perlman ritchie shannon thompson torvalds turing".split()
-
-
-def _find(engine: Engine, request: web.Request) -> Container:
-    return engine.find(request.match_info["id"])
-
-
-# Create
 
 
 @asked.route("POST", "/containers/create")
 async def create_container(engine: Engine, request: web.Request) -> web.Response:
     document = await asked.body(request)
     options.check(document)
-    name = (request.query.get("name") or _free_name(engine)).lstrip("/")
+    name = (request.query.get("name") or f"{secrets.choice(_MOODS)}_{secrets.token_hex(3)}").lstrip("/")
     _check_name(engine, name)
     container_id = secrets.token_hex(32)
     engine.names[name] = container_id  # from now on it is taken
@@ -78,13 +57,6 @@ async def create_container(engine: Engine, request: web.Request) -> web.Response
     return asked.reply({"Id": container.id, "Warnings": []}, status=201)
 
 
-def _free_name(engine: Engine) -> str:
-    while (name := f"{secrets.choice(_MOODS)}_{secrets.choice(_PEOPLE)}") in engine.names:
-        if len(engine.names) > 100:
-            return f"{name}_{secrets.token_hex(4)}"
-    return name
-
-
 def _check_name(engine: Engine, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise bad(f"Invalid container name ({name:.80}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
@@ -93,17 +65,10 @@ def _check_name(engine: Engine, name: str) -> None:
         raise conflict(f'Conflict. The name "/{name}" is already in use by container "{owner}".')
 
 
-# What there is
-
-
 @asked.route("GET", "/containers/json")
 async def list_containers(engine: Engine, request: web.Request) -> object:
     limit = int(asked.number(request, "limit") or 0)
-    every = (
-        asked.flag(request, "all")
-        or limit > 0
-        or {"status", "exited"} & asked.filters(request, _TESTS).keys()
-    )
+    every = asked.flag(request, "all") or limit > 0 or "status" in asked.filters(request, _TESTS)
     there = [one for one in reversed(engine.containers) if every or one.running]
     found = asked.chosen(request, there, _TESTS)
     rows = [one.summary() for one in (found[:limit] if limit > 0 else found)]
@@ -114,31 +79,20 @@ async def list_containers(engine: Engine, request: web.Request) -> object:
 
 @asked.route("GET", "/containers/{id}/json")
 async def inspect_container(engine: Engine, request: web.Request) -> object:
-    container = _find(engine, request)
+    container = engine.find(request)
     sizes = await asyncio.to_thread(container.sizes) if asked.flag(request, "size") else {}
     return {**container.inspect(), **sizes}
 
 
 @asked.route("GET", "/containers/{id}/changes")
 async def tell_changes(engine: Engine, request: web.Request) -> object:
-    return await asyncio.to_thread(_find(engine, request).disk.changes)
-
-
-@asked.route("GET", "/containers/{id}/logs")
-async def tell_logs(engine: Engine, request: web.Request) -> web.StreamResponse:
-    container = _find(engine, request)
-    return await container.log.answer(request, container.terminal, container.stopped)
-
-
-@asked.route("GET", "/containers/{id}/stats")
-async def tell_stats(engine: Engine, request: web.Request) -> web.StreamResponse:
-    return await stats(request, _find(engine, request))
+    return await asyncio.to_thread(engine.find(request).disk.changes)
 
 
 @asked.route("GET", "/containers/{id}/top")
 async def list_processes(engine: Engine, request: web.Request) -> object:
     """The processes, as ps(1) of this machine lists them."""
-    container = _find(engine, request)
+    container = engine.find(request)
     if container.task is None:
         raise conflict(f"Container {container.id} is not running")
     words = (request.query.get("ps_args") or "-ef").split()
@@ -153,65 +107,41 @@ async def list_processes(engine: Engine, request: web.Request) -> object:
     return {"Titles": names, "Processes": [row for row in rows if int(row[place]) in pids]}
 
 
-# What is done with one
-
-
-@asked.route("POST", "/containers/{id}/start")
-async def start_container(engine: Engine, request: web.Request) -> web.Response:
-    return web.Response(status=204 if await engine.life.start(_find(engine, request)) else 304)
-
-
-@asked.route("POST", "/containers/{id}/stop")
-async def stop_container(engine: Engine, request: web.Request) -> web.Response:
-    stopped = await engine.life.stop(_find(engine, request), asked.number(request, "t"))
-    return web.Response(status=204 if stopped else 304)
-
-
-@asked.route("POST", "/containers/{id}/restart")
-async def restart_container(engine: Engine, request: web.Request) -> None:
-    container = _find(engine, request)
-    await engine.life.stop(container, asked.number(request, "t"))
-    await engine.life.start(container)
-    engine.life.tell(container, "restart")
-
-
-@asked.route("POST", "/containers/{id}/kill")
-async def kill_container(engine: Engine, request: web.Request) -> None:
-    await engine.life.kill(_find(engine, request), number_of(request.query.get("signal") or "KILL"))
-
-
-@asked.route("POST", "/containers/{id}/unpause")
-@asked.route("POST", "/containers/{id}/pause")
-async def pause_container(engine: Engine, request: web.Request) -> None:
-    await engine.life.pause(_find(engine, request), request.path.endswith("/pause"))
-
-
-@asked.route("POST", "/containers/{id}/rename")
-async def rename_container(engine: Engine, request: web.Request) -> None:
-    container, name = _find(engine, request), request.query.get("name", "").lstrip("/")
-    _check_name(engine, name)
-    old = container.name
-    engine.names[name] = engine.names.pop(old)
-    container.document["Name"] = f"/{name}"
-    container.save()
-    engine.life.tell(container, "rename", oldName=f"/{old}")
+@asked.route("POST", "/containers/{id}/{action:start|stop|restart|kill|pause|unpause|rename}")
+async def act(engine: Engine, request: web.Request) -> web.Response:
+    """What needs no more than a few words of the query."""
+    container, life, query, done = engine.find(request), engine.life, request.query, True
+    match request.match_info["action"]:
+        case "start":
+            done = await life.start(container)
+        case "stop":
+            done = await life.stop(container, asked.number(request, "t"))
+        case "restart":
+            await life.stop(container, asked.number(request, "t"))
+            await life.start(container)
+            life.tell(container, "restart")
+        case "kill":
+            await life.kill(container, number_of(query.get("signal") or "KILL"))
+        case "rename":
+            old, name = container.name, query.get("name", "").lstrip("/")
+            _check_name(engine, name)
+            engine.names[name] = engine.names.pop(old)
+            container.document["Name"] = f"/{name}"
+            container.save()
+            life.tell(container, "rename", oldName=f"/{old}")
+        case pause:
+            await life.pause(container, pause == "pause")
+    return web.Response(status=204 if done else 304)
 
 
 @asked.route("POST", "/containers/{id}/resize")
 async def resize_container(engine: Engine, request: web.Request) -> web.Response:
-    container = _find(engine, request)
-    rows, columns = asked.number(request, "h"), asked.number(request, "w")
-    if container.task is None or not container.terminal:
-        raise conflict(f"Container {container.id} has no terminal now")
-    if not rows or not columns:
-        raise bad("h and w are missing")
-    container.task.resize(int(rows), int(columns))
-    return web.Response()
+    return resized(request, engine.find(request).task)
 
 
 @asked.route("POST", "/containers/{id}/update")
 async def update_container(engine: Engine, request: web.Request) -> object:
-    container, document = _find(engine, request), await asked.body(request)
+    container, document = engine.find(request), await asked.body(request)
     options.check_host(document)
     given = {key for key, value in document.items() if value}
     if others := given - {*options.RESOURCES, "RestartPolicy"}:
@@ -236,7 +166,7 @@ async def update_container(engine: Engine, request: web.Request) -> object:
 async def delete_container(engine: Engine, request: web.Request) -> None:
     if asked.flag(request, "link"):
         raise bad("the engine does not have links")
-    await engine.life.remove(_find(engine, request), asked.flag(request, "force"), asked.flag(request, "v"))
+    await engine.life.remove(engine.find(request), asked.flag(request, "force"), asked.flag(request, "v"))
 
 
 @asked.route("POST", "/containers/prune")
@@ -262,14 +192,14 @@ async def commit_container(engine: Engine, request: web.Request) -> web.Response
     if frozen:
         await engine.life.pause(container, True)
 
+    if query.get("changes"):
+        raise bad("the engine commits without changes: build FROM the new image instead")
+
     def work() -> str:
-        store, words = engine.store, container.config.get("Cmd") or []
-        with store.writing():
-            entries = container.disk.entries()
-            line = query.get("comment") or " ".join(words)
-            image = commit(store, container.disk.image, entries, config, created_by=line)
-            image = with_changes(store, image, _lines(query.getall("changes", [])))
-            give(store, names, image.descriptor)
+        with engine.store.writing():
+            entries, line = container.disk.entries(), query.get("comment") or " ".join(container.words)
+            image = commit(engine.store, container.disk.image, entries, config, created_by=line)
+            give(engine.store, names, image.descriptor)
         engine.tell("image", "commit", image.id)
         return image.id
 
@@ -281,12 +211,9 @@ async def commit_container(engine: Engine, request: web.Request) -> web.Response
     return asked.reply({"Id": image_id}, status=201)
 
 
-# What lasts
-
-
 @asked.route("POST", "/containers/{id}/wait")
 async def wait_for_container(engine: Engine, request: web.Request) -> web.StreamResponse:
-    container, condition = _find(engine, request), request.query.get("condition") or "not-running"
+    container, condition = engine.find(request), request.query.get("condition") or "not-running"
     if condition not in ("not-running", "next-exit", "removed"):
         raise bad(f"invalid condition: {condition:.40}")
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
@@ -302,30 +229,18 @@ async def wait_for_container(engine: Engine, request: web.Request) -> web.Stream
 
 @asked.route("POST", "/containers/{id}/attach")
 async def attach_to_container(engine: Engine, request: web.Request) -> web.StreamResponse:
-    container = _find(engine, request)
+    container = engine.find(request)
     wanted = {stream for stream, key in ((STDOUT, "stdout"), (STDERR, "stderr")) if asked.flag(request, key)}
     if container.state["Paused"]:
         raise conflict(f"Container {container.id} is paused, unpause the container before attach")
     response, incoming = await take_over(request, container.terminal)
     client = Client(response, wanted, container.terminal)
-    if asked.flag(request, "logs"):
-        async for record in container.log.records(None):
-            stream, data = STDOUT if record["stream"] == "stdout" else STDERR, record["log"].encode()
-            if stream in wanted:
-                await response.write(data if container.terminal else frame(stream, data))
-    if not asked.flag(request, "stream"):
-        return response
     container.audience.clients.add(client)
     engine.life.tell(container, "attach")
     writes = asked.flag(request, "stdin") and bool(container.config.get("OpenStdin"))
     try:
-        await attached(
-            client, incoming, container if writes else None, bool(container.config.get("StdinOnce"))
-        )
+        once = bool(container.config.get("StdinOnce"))
+        await attached(client, incoming, container if writes else None, once)
     finally:
         container.audience.clients.discard(client)
     return response
-
-
-def _lines(changes: Iterable[str]) -> list[str]:
-    return [line for change in changes for line in change.split("\n") if line]

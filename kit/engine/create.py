@@ -56,11 +56,6 @@ def make(engine: Engine, container_id: str, name: str, document: Document) -> Co
     directory.mkdir(mode=0o700)
     container = Container(engine.store, directory, record)
     container.disk.hold()
-    volumes = [one for one in record["Mounts"] if one["Type"] == "volume" and "nocopy" not in one["Mode"]]
-    if any(not any(Path(one["Source"]).iterdir()) for one in volumes):
-        with container.disk.mounted() as tree:
-            for one in volumes:
-                engine.volumes.fill(one["Name"], tree, one["Destination"])
     container.save()
     return container
 
@@ -72,7 +67,7 @@ def _mounts(engine: Engine, config: Document, host: Document) -> list[Document]:
     def put(target: str, source: str, mode: Collection[str]) -> None:
         if not target.startswith("/") or target == "/":
             raise bad(f"invalid mount target {target!r:.80}: it must be an absolute path, and not '/'")
-        if others := set(mode) - {"", "rw", "ro", "z", "Z", "nocopy", "rprivate"}:
+        if others := set(mode) - {"", "rw", "ro", "z", "Z", "rprivate"}:
             raise bad(f"{target!r:.80}: the engine does not have the mode {min(others)}")
         about = {"Destination": target, "RW": "ro" not in mode, "Mode": ",".join(mode)}
         if source.startswith("/"):
@@ -83,10 +78,6 @@ def _mounts(engine: Engine, config: Document, host: Document) -> list[Document]:
             about |= {"Driver": "local", "Anonymous": not source}
         by_target[target] = about
 
-    for text in host.get("VolumesFrom") or ():
-        other, _, mode = text.partition(":")
-        for one in engine.find(other).document["Mounts"]:
-            by_target[one["Destination"]] = {**one, "RW": one["RW"] and mode != "ro"}
     for text in host.get("Binds") or ():
         source, colon, rest = text.partition(":")
         target, _, mode = rest.partition(":")

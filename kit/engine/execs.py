@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -17,7 +16,6 @@ from kit.engine.options import words
 from kit.engine.stdio import Audience, Client, Stdio
 from kit.engine.streams import STDERR, STDOUT, take_over
 from kit.images.documents import Document
-from kit.linux.errors import KernelError
 
 if TYPE_CHECKING:
     from kit.engine.server import Engine
@@ -115,7 +113,7 @@ def _find(engine: Engine, request: web.Request) -> Run:
 
 @asked.route("POST", "/containers/{id}/exec")
 async def create_exec(engine: Engine, request: web.Request) -> web.Response:
-    container, document = engine.find(request.match_info["id"]), await asked.body(request)
+    container, document = engine.find(request), await asked.body(request)
     asked.check(document, _TYPES)
     document["Cmd"] = words(document.get("Cmd"), "Cmd")
     if not document["Cmd"]:
@@ -141,10 +139,6 @@ async def start_exec(engine: Engine, request: web.Request) -> web.StreamResponse
     if document.get("Tty") and not run.terminal:
         raise bad("exec was created without a terminal, and is started with one")
     size = document.get("ConsoleSize")
-    if size is not None and not (
-        isinstance(size, list) and len(size) == 2 and all(isinstance(one, int) for one in size)
-    ):
-        raise bad("ConsoleSize must be [rows, columns]")
     if document.get("Detach"):
         run.document["AttachStdin"] = False
         await _begin(engine, run, size)
@@ -171,14 +165,15 @@ async def _begin(engine: Engine, run: Run, size: list[int] | None) -> None:
 
 @asked.route("POST", "/exec/{id}/resize")
 async def resize_exec(engine: Engine, request: web.Request) -> web.Response:
-    run = _find(engine, request)
+    return resized(request, _find(engine, request).process)
+
+
+def resized(request: web.Request, process: Any) -> web.Response:
+    """Set the size of a terminal. Raises Refused."""
     rows, columns = asked.number(request, "h"), asked.number(request, "w")
-    if not run.running or not run.terminal:
-        raise conflict(f"exec {run.id} has no terminal now")
-    if not rows or not columns:
-        raise bad("h and w are missing")
-    with suppress(KernelError):
-        run.process.resize(int(rows), int(columns))
+    if process is None or process.master < 0 or not rows or not columns:
+        raise conflict("there is no terminal now, or h and w are missing")
+    process.resize(int(rows), int(columns))
     return web.Response()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kit.engine.execs import Run
@@ -38,28 +39,20 @@ async def watch(engine: Engine, container: Container, check: Document) -> None:
         return
     command = ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else words
     interval, timeout = (float(check.get(name) or 30e9) / 1e9 for name in ("Interval", "Timeout"))
-    grace, retries = float(check.get("StartPeriod") or 0) / 1e9, check.get("Retries") or 3
-    began = time.monotonic()
-    health: Document = {"Status": "starting", "FailingStreak": 0, "Log": []}
-    container.state["Health"] = health
-    while container.running:
-        young = health["Status"] == "starting" and time.monotonic() - began < grace
-        pause = float(check.get("StartInterval") or 5e9) / 1e9 if young else interval
-        try:
-            await asyncio.wait_for(container.stopped.wait(), pause)
+    grace, began = float(check.get("StartPeriod") or 0) / 1e9, time.monotonic()
+    health = container.state["Health"] = {"Status": "starting", "FailingStreak": 0, "Log": []}
+    while not container.stopped.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(container.stopped.wait(), interval)
             return
-        except TimeoutError:
-            result = await _probe(container, command, timeout)
+        result, before = await _probe(container, command, timeout), health["Status"]
         health["Log"] = [*health["Log"], result][-_KEPT:]
-        before = health["Status"]
         if result["ExitCode"] == 0:
             health |= {"FailingStreak": 0, "Status": "healthy"}
         elif before != "starting" or time.monotonic() - began >= grace:
             health["FailingStreak"] += 1
-            if health["FailingStreak"] >= retries:
+            if health["FailingStreak"] >= (check.get("Retries") or 3):
                 health["Status"] = "unhealthy"
-        if container.running:
-            container.save()
         if health["Status"] != before:
             engine.life.tell(container, f"health_status: {health['Status']}")
 
@@ -78,9 +71,5 @@ async def _probe(container: Container, command: list[str], timeout: float) -> Do
         ear.heard[:] = f"Health check exceeded timeout ({timeout:g}s)".encode()
     except Exception as error:  # the check itself can't be run: that is a result too
         status, ear.heard[:] = -1, str(error).encode()
-    return {
-        "Start": start,
-        "End": stamp(),
-        "ExitCode": status,
-        "Output": ear.heard.decode("utf-8", "replace"),
-    }
+    said = ear.heard.decode("utf-8", "replace")
+    return {"Start": start, "End": stamp(), "ExitCode": status, "Output": said}

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from kit import owner
 from kit.engine import asked
-from kit.engine.build import with_changes
 from kit.engine.errors import bad, conflict, missing
 from kit.engine.streams import Tell, progress, received, sent
 from kit.images import find, gc, shown
@@ -213,6 +212,8 @@ async def import_image(engine: Engine, request: web.Request) -> web.StreamRespon
     query, source = request.query, received(request)
     if query["fromSrc"] != "-":
         raise bad("fromSrc is '-', the body: the engine fetches nothing from the web")
+    if query.get("changes"):
+        raise bad("the engine imports without changes: build FROM the new image instead")
     names = [named(query["repo"], query.get("tag", ""))] if query.get("repo") else []
 
     def work(tell: Tell) -> None:
@@ -221,7 +222,6 @@ async def import_image(engine: Engine, request: web.Request) -> web.StreamRespon
             entries = list(from_directory(directory))
             line = query.get("message") or "Imported from -"
             image = commit(engine.store, None, entries, {}, created_by=line)
-            image = with_changes(engine.store, image, query.getall("changes", []))
             give(engine.store, names, image.descriptor)
         tell({"status": image.id})
 

@@ -13,6 +13,7 @@ import asyncio
 import os
 import signal
 from contextlib import ExitStack, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,10 @@ class Life:
         given = options.for_runtime(config, host)
         mode = host.get("NetworkMode") or "default"
         if mode.startswith("container:"):
-            given["network"] = self._namespace(mode, "net")
+            other = self.engine.find(mode.partition(":")[2])
+            if not other.running:
+                raise conflict(f"cannot join the network of {other.name}: it is not running")
+            given["network"] = f"/proc/{other.state['Pid']}/ns/net"
         elif mode in ("host", "none"):
             given["network"] = mode
         else:
@@ -114,28 +118,21 @@ class Life:
             cleanup.callback(plugged.close)
             given["network"] = plugged.path
         for key, kind in (("PidMode", "pid"), ("IpcMode", "ipc"), ("UTSMode", "uts")):
-            wish = host.get(key) or ""
-            if wish.startswith("container:"):
-                given[kind] = self._namespace(wish, kind)
-            elif wish == "host":
+            if host.get(key) == "host":
                 given[kind] = "host"
-            elif wish not in ("", "private", "shareable"):
-                raise bad(f"{key}={wish!r:.40}: there are host and container:ID")
+            elif host.get(key) not in (None, "", "private"):
+                raise bad(f"{key}={host[key]!r:.40}: there is host")
         if given.get("uts") != "host":
             given["hostname"] = config["Hostname"]
-        given["mounts"] = [*self.files(container), *_binds(container)]
+        binds = container.document["Mounts"]
+        given["mounts"] = self.files(container)
+        given["mounts"] += [(one["Source"], one["Destination"], "rw" if one["RW"] else "ro") for one in binds]
         document = containers.config({}, root=root, **given)
         size = host.get("ConsoleSize") or [0, 0]
         return containers.start(
             container.id, document, root, tty=container.terminal, size=(size[0] or 24, size[1] or 80),
             stdin=stdio.theirs[0], stdout=stdio.theirs[1], stderr=stdio.theirs[2],
         )  # fmt: skip
-
-    def _namespace(self, mode: str, kind: str) -> str:
-        other = self.engine.find(mode.partition(":")[2])
-        if not other.running:
-            raise conflict(f"cannot join the {kind} namespace of {other.name}: it is not running")
-        return f"/proc/{other.state['Pid']}/ns/{kind}"
 
     def files(self, container: Container) -> list[tuple[str, str, str]]:
         """/etc/hostname, /etc/hosts and /etc/resolv.conf, as the networks have it."""
@@ -154,16 +151,9 @@ class Life:
                 resolv = "nameserver 127.0.0.11\noptions ndots:0\n"
         for pair in container.host.get("ExtraHosts") or ():
             host, _, address = pair.partition(":")
-            if address == "host-gateway" and container.plugged:
-                address = next(iter(container.plugged.endpoints.values())).network.gateway.partition("/")[0]
             hosts.append(f"{address}\t{host}")
-        host = container.host
-        if host.get("Dns") or host.get("DnsSearch") or host.get("DnsOptions"):
-            lines = [f"nameserver {one}" for one in host.get("Dns") or ()]
-            lines = lines or [line for line in resolv.splitlines() if line.startswith("nameserver")]
-            lines += [f"search {' '.join(host['DnsSearch'])}"] if host.get("DnsSearch") else []
-            lines += [f"options {' '.join(host['DnsOptions'])}"] if host.get("DnsOptions") else []
-            resolv = "\n".join(lines) + "\n"
+        if servers := container.host.get("Dns"):
+            resolv = "".join(f"nameserver {one}\n" for one in servers)
         texts = {"hostname": f"{name}\n", "hosts": "\n".join(hosts) + "\n", "resolv.conf": resolv}
         for file, text in texts.items():
             (container.directory / file).write_text(text)
@@ -212,7 +202,8 @@ class Life:
         return name in ("always", "unless-stopped")
 
     async def _restart_later(self, container: Container) -> None:
-        ran = _seconds_between(container.state["StartedAt"], container.state["FinishedAt"])
+        began, ended = (datetime.fromisoformat(container.state[key]) for key in ("StartedAt", "FinishedAt"))
+        ran = (ended - began).total_seconds()
         container.pause = _FIRST_PAUSE if ran > _RAN_WELL else min(container.pause * 2, _LONGEST_PAUSE)
         container.state.update(Status="restarting", Restarting=True)
         container.save()
@@ -303,13 +294,6 @@ class Life:
         self.tell(container, "destroy")
 
 
-def _binds(container: Container) -> list[tuple[str, str, str]]:
-    return [
-        (mount["Source"], mount["Destination"], "rw" if mount["RW"] else "ro")
-        for mount in container.document["Mounts"]
-    ]
-
-
 def _refused(container: Container, error: Exception) -> tuple[int, Exception]:
     """The exit status that goes with a failed start, and the error in the words that clients look for."""
     if isinstance(error, Refused | ValueError):
@@ -324,9 +308,3 @@ def _refused(container: Container, error: Exception) -> tuple[int, Exception]:
     if what.startswith("exec") and number in (8, 13, 20, 21):
         return 126, bad(f"{text}{os.strerror(number).lower()}: {error}")
     return 128, Refused(500, f"failed to start container: {error}")
-
-
-def _seconds_between(start: str, end: str) -> float:
-    from datetime import datetime
-
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from aiohttp import web
 
@@ -25,6 +25,9 @@ from kit.engine import asked
 from kit.engine.errors import bad
 from kit.engine.streams import STDERR, STDOUT, frame
 from kit.images.documents import Document
+
+if TYPE_CHECKING:
+    from kit.engine.server import Engine
 
 _SIZE, _FILES = 10 << 20, 3
 _BATCH = 256  # lines that are written at once
@@ -135,28 +138,32 @@ class Log:
                 return
             await self.written.wait()
 
-    async def answer(self, request: web.Request, terminal: bool, ended: asyncio.Event) -> web.StreamResponse:
-        """GET /containers/{id}/logs."""
-        wanted = [name for name in _NAMES.values() if asked.flag(request, name)]
-        if not wanted:
-            raise bad("Bad parameters: you must choose at least one stream")
-        tail = request.query.get("tail", "all")
-        since, until = asked.number(request, "since") or 0.0, asked.number(request, "until") or float("inf")
-        stamped = asked.flag(request, "timestamps")
-        kind = "raw" if terminal else "multiplexed"
-        response = web.StreamResponse(headers={"Content-Type": f"application/vnd.docker.{kind}-stream"})
-        await response.prepare(request)
-        follow = ended if asked.flag(request, "follow") else None
-        async for record in self.records(int(tail) if tail.isdecimal() else None, follow):
-            then = datetime.fromisoformat(record["time"]).timestamp()
-            if record["stream"] not in wanted or then < since:
-                continue
-            if then > until:
-                break
-            text = (f"{record['time']} " if stamped else "") + record["log"]
-            data = text.encode()
-            await response.write(data if terminal else frame(1 + (record["stream"] == "stderr"), data))
-        return response
+
+@asked.route("GET", "/containers/{id}/logs")
+async def tell_logs(engine: Engine, request: web.Request) -> web.StreamResponse:
+    """The lines as they were printed, to standard output and error; ``follow``: those to come too."""
+    container = engine.find(request)
+    terminal, ended = container.terminal, container.stopped
+    wanted = [name for name in _NAMES.values() if asked.flag(request, name)]
+    if not wanted:
+        raise bad("Bad parameters: you must choose at least one stream")
+    tail = request.query.get("tail", "all")
+    since, until = asked.number(request, "since") or 0.0, asked.number(request, "until") or float("inf")
+    stamped = asked.flag(request, "timestamps")
+    kind = "raw" if terminal else "multiplexed"
+    response = web.StreamResponse(headers={"Content-Type": f"application/vnd.docker.{kind}-stream"})
+    await response.prepare(request)
+    follow = ended if asked.flag(request, "follow") else None
+    async for record in container.log.records(int(tail) if tail.isdecimal() else None, follow):
+        then = datetime.fromisoformat(record["time"]).timestamp()
+        if record["stream"] not in wanted or then < since:
+            continue
+        if then > until:
+            break
+        text = (f"{record['time']} " if stamped else "") + record["log"]
+        data = text.encode()
+        await response.write(data if terminal else frame(1 + (record["stream"] == "stderr"), data))
+    return response
 
 
 def _parsed(files: list[BinaryIO]) -> Iterator[Document]:

@@ -49,8 +49,6 @@ async def list_networks(engine: Engine, request: web.Request) -> object:
         "id": lambda one, text: one["Id"].startswith(text),
         "driver": lambda one, text: one["Driver"] == text,
         "label": lambda one, text: asked.labelled(one.get("Labels"), text),
-        "type": lambda one, text: text == ("builtin" if one["Name"] in FIXED else "custom"),
-        "scope": lambda one, text: text == "local",
     }
     return [
         _shown(engine, one, False) for one in asked.chosen(request, engine.networks.known.values(), tests)

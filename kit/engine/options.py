@@ -27,8 +27,8 @@ _HOST: dict[str, type] = {
     **dict.fromkeys(("AutoRemove", "Privileged", "ReadonlyRootfs", "PublishAllPorts", "Init"), bool),
     **dict.fromkeys(("Memory", "MemorySwap", "NanoCpus", "CpuShares", "CpuPeriod", "CpuQuota"), int),
     **dict.fromkeys(("PidsLimit", "ShmSize", "OomScoreAdj"), int),
-    **dict.fromkeys(("Binds", "CapAdd", "CapDrop", "Dns", "DnsSearch", "DnsOptions", "ExtraHosts"), list),
-    **dict.fromkeys(("SecurityOpt", "VolumesFrom", "GroupAdd"), list),
+    **dict.fromkeys(("Binds", "CapAdd", "CapDrop", "Dns", "ExtraHosts"), list),
+    **dict.fromkeys(("SecurityOpt",), list),
     **dict.fromkeys(("PortBindings", "RestartPolicy", "Tmpfs", "Sysctls", "LogConfig"), dict),
 }  # fmt: skip
 _OBJECTS: dict[str, dict[str, type]] = {
@@ -61,7 +61,11 @@ def check(document: Document) -> None:
         document[key] = words(document.get(key), key)
     if not document.get("Image"):
         raise bad("no image was named")
-    check_health(document.get("Healthcheck"))
+    health = document.get("Healthcheck") or {}
+    times = ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
+    asked.check(health, {"Test": list, **dict.fromkeys(times, int)}, "Healthcheck.")
+    if (health.get("Test") or ["NONE"])[0] not in ("NONE", "CMD", "CMD-SHELL"):
+        raise bad("Healthcheck.Test begins with NONE, CMD or CMD-SHELL")
     log = host.get("LogConfig") or {}
     if log.get("Type") not in (None, "", "json-file"):
         raise bad(f"log driver {log['Type']!r:.40}: there is json-file")
@@ -87,16 +91,6 @@ def check_host(host: Document) -> None:
         raise bad("can't create 'AutoRemove' container with restart policy")
     if 0 < (host.get("Memory") or 0) < 6 << 20:
         raise bad("Minimum memory limit allowed is 6MB")
-    if host.get("NanoCpus") and host.get("CpuQuota"):
-        raise bad("NanoCpus and CpuQuota say the same: give one of them")
-
-
-def check_health(health: Document | None) -> None:
-    """Raise Refused for a health check that is none."""
-    times = ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
-    asked.check(health or {}, {"Test": list, **dict.fromkeys(times, int)}, "Healthcheck.")
-    if health and (health.get("Test") or ["NONE"])[0] not in ("NONE", "CMD", "CMD-SHELL"):
-        raise bad("Healthcheck.Test begins with NONE, CMD or CMD-SHELL")
 
 
 def words(value: Any, key: str) -> list[str] | None:
@@ -130,16 +124,10 @@ def merged(document: Mapping[str, Any], image: Mapping[str, Any]) -> Document:
 def resources(host: Mapping[str, Any]) -> Document:
     """The limits, under the runtime's names."""
     found = {_SAME[key]: host[key] for key in RESOURCES if key in _SAME and host.get(key)}
-    if cpus := cpus_of(host):
-        found["cpus"] = cpus
+    if host.get("NanoCpus") or host.get("CpuQuota"):
+        quota = (host.get("CpuQuota") or 0) / (host.get("CpuPeriod") or 100_000)
+        found["cpus"] = (host.get("NanoCpus") or 0) / 1e9 or quota
     return found
-
-
-def cpus_of(host: Mapping[str, Any]) -> float:
-    """How many CPUs' time may be used; 0 for all."""
-    if host.get("NanoCpus"):
-        return float(host["NanoCpus"]) / 1e9
-    return float(host.get("CpuQuota") or 0) / (host.get("CpuPeriod") or 100_000)
 
 
 def for_runtime(config: Mapping[str, Any], host: Mapping[str, Any]) -> Document:
@@ -158,10 +146,6 @@ def for_runtime(config: Mapping[str, Any], host: Mapping[str, Any]) -> Document:
         for one in host.get("Devices") or ()
     ]
     found["ulimits"] = {one["Name"]: (one["Soft"], one["Hard"]) for one in host.get("Ulimits") or ()}
-    try:
-        found["group_add"] = [int(group) for group in host.get("GroupAdd") or ()]
-    except ValueError:
-        raise bad("GroupAdd takes numbers of groups here") from None
     for key, name in (("User", "user"), ("StopSignal", "stop_signal"), ("Domainname", "domainname")):
         if config.get(key):
             found[name] = config[key]

@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from kit.engine import archive, asked, build, containers, execs, images, networks, transfers, wire  # noqa: F401
+from kit.engine import archive, asked, build, containers, execs, images, networks, stats, transfers, wire  # noqa: F401
 from kit.engine.container import Container
 from kit.engine.errors import bad, message_of, missing, status_of
 from kit.engine.events import Events
@@ -68,9 +68,7 @@ class Engine:
 
     def __init__(self, socket: Path, root: Path, mirrors: Sequence[str], insecure: Collection[str]) -> None:
         if os.geteuid():
-            raise KernelError(
-                "start an engine", errno.EPERM, "It makes namespaces and mounts: be root, sudo."
-            )
+            raise KernelError("start an engine", errno.EPERM, "Be root: sudo.")
         self.socket, self.root, self.mirrors, self.insecure = socket, root, mirrors, insecure
         self.names: dict[str, str] = {}
         self.closing = False
@@ -115,20 +113,14 @@ class Engine:
         assert server is not None
 
         def connection() -> Connection:
-            return Connection(
-                server,
-                loop=self._loop,
-                access_log=cast(Any, None),
-                read_bufsize=_BUFFER,
-                auto_decompress=False,
-            )
+            options = {"access_log": None, "read_bufsize": _BUFFER, "auto_decompress": False}
+            return Connection(server, loop=self._loop, **cast(Any, options))
 
         self._server = await self._loop.create_unix_server(connection, sock=listener, backlog=512)
         for container in self.containers:
             policy = (container.host.get("RestartPolicy") or {}).get("Name")
-            again = policy == "always" or (
-                policy == "unless-stopped" and not container.document["StoppedByHand"]
-            )
+            by_hand = container.document["StoppedByHand"]
+            again = policy == "always" or (policy == "unless-stopped" and not by_hand)
             if again and container.state["StartedAt"] != container.state["FinishedAt"]:
                 self._loop.create_task(self._revive(container))
 
@@ -176,9 +168,9 @@ class Engine:
         self._by_id.pop(container.id, None)
         self.names.pop(container.name, None)
 
-    def find(self, text: str) -> Container:
-        """By name, id, or the beginning of an id; raises Refused."""
-        text = text.lstrip("/")
+    def find(self, asked_for: str | web.Request) -> Container:
+        """By name, id, or the beginning of an id, which a request has in its path; raises Refused."""
+        text = (asked_for if isinstance(asked_for, str) else asked_for.match_info["id"]).lstrip("/")
         found = self._by_id.get(self.names.get(text, text))
         if found:
             return found

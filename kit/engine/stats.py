@@ -15,6 +15,7 @@ from kit.images.documents import Document
 
 if TYPE_CHECKING:
     from kit.engine.container import Container
+    from kit.engine.server import Engine
 
 _CPU = {"total_usage": "usage", "usage_in_usermode": "user", "usage_in_kernelmode": "system"}
 _THROTTLING = {
@@ -55,16 +56,17 @@ def _machine() -> int:
     return sum(ticks) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-async def answer(request: web.Request, container: Container) -> web.StreamResponse:
+@asked.route("GET", "/containers/{id}/stats")
+async def tell_stats(engine: Engine, request: web.Request) -> web.StreamResponse:
     """GET /containers/{id}/stats: every second, or once, each with what was a second before."""
-    once, shot = not asked.flag(request, "stream", True), asked.flag(request, "one-shot")
+    container, once = engine.find(request), not asked.flag(request, "stream", True)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     about: Document = {"name": f"/{container.name}", "id": container.id, "num_procs": 0, "storage_stats": {}}
     before: Document = {"cpu_stats": {}}
     then = "0001-01-01T00:00:00Z"
     while True:
         found, now = await asyncio.to_thread(_now, container), stamp()
-        if then[0] != "0" or shot or not once or container.task is None:
+        if then[0] != "0" or not once or container.task is None:
             document = {"read": now, "preread": then, **about, **found, "precpu_stats": before["cpu_stats"]}
             await response.prepare(request)
             await response.write(json.dumps(document).encode() + b"\n")

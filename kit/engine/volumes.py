@@ -11,20 +11,15 @@ import json
 import os
 import re
 import secrets
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from kit.engine import asked
 from kit.engine.errors import bad, conflict, missing
 from kit.images.documents import Document
-from kit.images.layer import pack
-from kit.images.unpack import unpack
-from kit.linux.errors import KernelError
-from kit.linux.openat2 import openat2
 from kit.linux.remove import remove_path
 
 if TYPE_CHECKING:
@@ -47,13 +42,8 @@ class Volumes:
             raise missing(f"get {name}: no such volume")
         place = self.directory / name
         about: Document = json.loads((place / "volume.json").read_bytes())
-        return {
-            **about,
-            "Name": name,
-            "Driver": "local",
-            "Mountpoint": str(place / "_data"),
-            "Scope": "local",
-        }
+        fixed = {"Name": name, "Driver": "local", "Scope": "local"}
+        return {**about, **fixed, "Mountpoint": str(place / "_data")}
 
     def all(self) -> list[Document]:
         """Every volume, by name."""
@@ -78,29 +68,6 @@ class Volumes:
     def remove(self, name: str) -> None:
         """Remove it with all that it holds."""
         remove_path(Path(self.get(name)["Mountpoint"]).parent)
-
-    def fill(self, name: str, root: Path, target: str) -> None:
-        """Copy what the image has at ``target`` into an empty volume, as Docker does."""
-        data = Path(self.get(name)["Mountpoint"])
-        if any(data.iterdir()):
-            return
-        top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            source = openat2(top, target, os.O_RDONLY | os.O_DIRECTORY)
-        except KernelError:  # the image has no directory there
-            return
-        finally:
-            os.close(top)
-        try:
-            with tempfile.TemporaryFile() as file:
-                pack(Path(f"/proc/self/fd/{source}/."), file, None)
-                file.seek(0)
-                unpack(cast(BinaryIO, file), data)
-            status = os.fstat(source)
-            os.chown(data, status.st_uid, status.st_gid)
-            os.chmod(data, status.st_mode & 0o7777)
-        finally:
-            os.close(source)
 
 
 def _users(engine: Engine, name: str) -> list[str]:

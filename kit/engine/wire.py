@@ -33,17 +33,10 @@ async def exchange(request: web.Request, response: web.StreamResponse) -> Exchan
     is_json = request.content_type == "application/json" and request.body_exists
     sent = await request.read() if is_json else b""  # which the handler has read before
     body = response.body if isinstance(response, web.Response) else None
-    kind: Literal["whole", "stream", "taken over"] = "stream"
+    kind: Literal["whole", "stream", "taken over"] = "stream" if response.status != 101 else "taken over"
     if isinstance(response, web.Response):
         kind = "whole"
-    elif response.status == 101:
-        kind = "taken over"
-    received = body[:_SHORT].decode("utf-8", "replace") if isinstance(body, bytes) else ""
-    return Exchange(
-        request.method,
-        request.path_qs,
-        sent[:_SHORT].decode("utf-8", "replace"),
-        response.status,
-        received,
-        kind,
-    )
+    texts = [
+        one[:_SHORT].decode("utf-8", "replace") for one in (sent, body if isinstance(body, bytes) else b"")
+    ]
+    return Exchange(request.method, request.path_qs, texts[0], response.status, texts[1], kind)
