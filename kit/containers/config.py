@@ -227,7 +227,7 @@ def _mounts(
         _mount("/sys/fs/cgroup", "cgroup", [*see, "relatime"]),
     ]
     if ipc == "host":
-        found += [_bind("/dev/mqueue", "/dev/mqueue", "rw"), _bind("/dev/shm", "/dev/shm", "rw")]
+        found += [_bind(path, path, "rw") for path in ("/dev/mqueue", "/dev/shm") if os.path.isdir(path)]
     else:
         found.append(_mount("/dev/mqueue", "mqueue", _QUIET))
         found.append(_mount("/dev/shm", "tmpfs", [*_QUIET, "mode=1777", f"size={shm}"]))

@@ -11,12 +11,10 @@ from kit.cgroups import Cgroup, values
 from kit.containers.errors import BadConfig, known
 from kit.images.documents import Document
 
-_THROTTLES = {"rbps": "ReadBps", "wbps": "WriteBps", "riops": "ReadIOPS", "wiops": "WriteIOPS"}
-
 
 def limits(resources: Document) -> dict[str, Any]:
     """The files to write and their values, in order. Raises :class:`BadConfig` for what is not supported."""
-    known(resources, "devices memory cpu pids blockIO unified", "linux.resources")
+    known(resources, "devices memory cpu pids unified", "linux.resources")
     memory, cpu, pids = (resources.get(key) or {} for key in ("memory", "cpu", "pids"))
     known(memory, "limit swap", "linux.resources.memory")
     known(cpu, "shares quota period burst cpus mems", "linux.resources.cpu")
@@ -38,23 +36,11 @@ def limits(resources: Document) -> dict[str, Any]:
             found[f"cpuset.{key}"] = cpu[key]
     if pids.get("limit"):
         found["pids.max"] = _or_max(pids["limit"])
-    if disks := _disks(resources.get("blockIO") or {}):
-        found["io.max"] = disks
     return found | (resources.get("unified") or {})
 
 
 def _or_max(value: int) -> int | str:
     return "max" if value < 0 else value
-
-
-def _disks(block: Document) -> dict[str, dict[str, int]]:
-    keys = {file: f"throttle{name}Device" for file, name in _THROTTLES.items()}
-    known(block, " ".join(keys.values()), "linux.resources.blockIO")
-    found: dict[str, dict[str, int]] = {}
-    for file, key in keys.items():
-        for one in block.get(key) or ():
-            found.setdefault(f"{one['major']}:{one['minor']}", {})[file] = one["rate"]
-    return found
 
 
 def all_devices(resources: Document) -> bool:

@@ -5,6 +5,7 @@ Runs in a copy of the helper, as :mod:`kit.linux.child`. See credentials(7), cap
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -79,6 +80,13 @@ def find(name: str, env: Mapping[str, str], step: Step) -> str:
     raise OSError(refused, os.strerror(refused))
 
 
+def _call_ourselves(name: bytes) -> None:
+    """Put a name where our arguments lie, which ps(1) shows: arg_start, arg_end of proc_pid_stat(5)."""
+    with open("/proc/self/stat") as file:
+        start, end = map(int, file.read().rpartition(")")[2].split()[45:47])
+    ctypes.memmove(start, name.ljust(end - start, b"\0"), end - start)
+
+
 def stand_first(tty: bool) -> None:
     """Be a small init: return in a child, and stay behind to pass signals on to it and reap orphans."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
@@ -91,6 +99,8 @@ def stand_first(tty: bool) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALL)
         return
     syscall(NR_CLOSE_RANGE, 3, 0xFFFFFFFF, 0)
+    with suppress(OSError):  # without a /proc nobody sees our name
+        _call_ourselves(b"init")
     while True:
         number = signal.sigwait(_ALL)
         if number != signal.SIGCHLD:

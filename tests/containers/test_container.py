@@ -210,7 +210,10 @@ def test_init_passes_signals_on_and_reaps(box: Any) -> None:
     within(10, lambda: "Z" not in states(container.pids()))
     container.kill(signal.SIGTERM)
     assert container.wait(10) == 11
-    assert box.run("ls /proc/1/fd; readlink /proc/1/exe || echo hidden", init=True) == "0\n1\n2\nhidden\n"
+    said = box.run(
+        "ls /proc/1/fd; readlink /proc/1/exe || echo hidden; tr -d '\\0' < /proc/1/cmdline", init=True
+    )
+    assert said == "0\n1\n2\nhidden\ninit"
     assert box.run("kill -9 $$", init=True) == "" and box.status == 137
 
 
@@ -274,7 +277,7 @@ def test_namespaces_of_others(box: Any) -> None:
     first = box.start("sleep 60", hostname="first")
     net = f"/proc/{first.pid}/ns/net"
     assert box.run("readlink /proc/self/ns/net", network=net).strip() == os.readlink(net)
-    said = box.run("readlink /proc/self/ns/net; hostname", network="host", uts="host").split()
+    said = box.run("readlink /proc/self/ns/net; hostname", network="host", uts="host", ipc="host").split()
     assert said == [os.readlink("/proc/self/ns/net"), os.uname().nodename]
     assert "sleep 60" in box.run("ps", pid=f"/proc/{first.pid}/ns/pid")
 
