@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 from pathlib import Path
@@ -14,7 +13,7 @@ from kit import owner
 from kit.engine import asked
 from kit.engine.errors import bad
 from kit.engine.streams import Tell, progress, received
-from kit.images.build import Done, Event, Output, Started, Warned, build
+from kit.images.build import Printer, build
 from kit.images.reference import Reference
 from kit.images.unpack import unpack
 from kit.linux.errors import KernelError
@@ -56,11 +55,11 @@ async def build_image(engine: Engine, request: web.Request) -> web.StreamRespons
                 context,
                 dockerfile=_dockerfile(context, query.get("dockerfile") or "Dockerfile"),
                 target=query.get("target") or None,
-                build_args={key: text for key, text in arguments.items() if text is not None},
-                labels={key: text or "" for key, text in labels.items()},
+                build_args=arguments,
+                labels=labels,
                 no_cache=asked.flag(request, "nocache"),
                 network="host" if network == "host" else "none",
-                progress=None if quiet else _Classic(tell),
+                progress=None if quiet else Printer(lambda text: tell({"stream": text})),
             )
             give(engine.store, tags, built.image.descriptor)
         if quiet:
@@ -73,16 +72,12 @@ async def build_image(engine: Engine, request: web.Request) -> web.StreamRespons
     return await progress(request, work)
 
 
-def _mapping(request: web.Request, name: str) -> dict[str, str | None]:
+def _mapping(request: web.Request, name: str) -> dict[str, str]:
     try:
         found = json.loads(request.query.get(name) or "{}")
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(
-        text is None or isinstance(text, str) for text in found.values()
-    ):
-        raise bad(f"{name} must be an object of strings")
-    return found
+        return {str(key): str(text) for key, text in found.items() if text is not None}
+    except (ValueError, AttributeError):
+        raise bad(f"{name} must be an object of strings") from None
 
 
 def _dockerfile(context: Path, name: str) -> Path:
@@ -95,23 +90,3 @@ def _dockerfile(context: Path, name: str) -> Path:
     finally:
         os.close(directory)
     return context / name
-
-
-class _Classic:
-    """A build's events in the words of Docker's classic builder."""
-
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
-        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-
-    def __call__(self, event: Event) -> None:
-        match event:
-            case Started(step):
-                self.tell({"stream": f"Step {step.number}/{step.total} : {step.text}"})
-                self.tell({"stream": "\n"})
-            case Output(_, data):
-                self.tell({"stream": self.decode(data)})
-            case Done(step) if not step.error:
-                self.tell({"stream": f" ---> {'Using cache' if step.cached else step.time}\n"})
-            case Warned(text):
-                self.tell({"stream": f"[Warning] {text}\n"})

@@ -146,24 +146,19 @@ async def delete_image(engine: Engine, request: web.Request) -> object:
 
     def work() -> list[Document]:
         image = Image.find(engine.store, text)
-        names = find.names(engine.store, image)
-        user = next((one for one in engine.containers if one.image_id == image.id), None)
+        names, image_id = find.names(engine.store, image), image.id  # read while it is there
+        user = next((one for one in engine.containers if one.image_id == image_id), None)
         if user and (
-            len(names) == 1 or image.id.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
+            len(names) == 1 or image_id.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
         ):
             what = f"conflict: unable to remove {text}: the container {user.id[:12]} is made from it"
             raise conflict(f"{what}. Remove that first.")
-        image_id = image.id  # read while it is there
         going, pruned = gc.untag(engine.store, text, force)
-        told: list[Document] = [
-            {"Untagged": ":".join(shown.split(name))} for name in going if not name.startswith(NAMELESS)
-        ]
+        told = [{"Untagged": ":".join(shown.split(name))} for name in going if not name.startswith(NAMELESS)]
         return [*told, *([{"Deleted": image_id}] if image_id in pruned.blobs else [])]
 
     removed = await asyncio.to_thread(work)
-    for one in removed:
-        for word, subject in one.items():
-            engine.events.tell("image", "untag" if word == "Untagged" else "delete", subject)
+    engine.events.tell("image", "delete", text)
     return removed
 
 

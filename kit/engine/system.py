@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import socket
 from importlib.metadata import version
 from pathlib import Path
@@ -44,8 +45,8 @@ async def tell_version(engine: Engine, request: web.Request) -> object:
         "BuildTime": "",
     }  # fmt: skip
     component = {"Name": "Engine", "Version": VERSION, "Details": about}
-    platform = {"Name": "kit: containers, from the kernel up"}
-    return {"Platform": platform, "Version": VERSION, **about, "Components": [component]}
+    maker = {"Name": "kit: containers, from the kernel up"}
+    return {"Platform": maker, "Version": VERSION, **about, "Components": [component]}
 
 
 @asked.route("GET", "/info")
@@ -68,7 +69,8 @@ async def info(engine: Engine, request: web.Request) -> object:
         "ContainersStopped": len(states) - running - paused,
         "Images": len(await asyncio.to_thread(all_images, engine.store)),
         "Driver": "overlay", "DriverStatus": [["Changes", "volatile"]], "LoggingDriver": "json-file",
-        "ServerVersion": VERSION, "SystemTime": stamp(), "OperatingSystem": _system(), "OSType": "linux",
+        "ServerVersion": VERSION, "SystemTime": stamp(), "OSType": "linux",
+            "OperatingSystem": platform.freedesktop_os_release().get("PRETTY_NAME", "Linux"),
         "Architecture": machine.machine, "KernelVersion": machine.release,
         "NCPU": len(os.sched_getaffinity(0)),
         "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
@@ -110,12 +112,3 @@ async def disk_usage(engine: Engine, request: web.Request) -> object:
         }
 
     return await asyncio.to_thread(work)
-
-
-def _system() -> str:
-    """PRETTY_NAME of os-release(5)."""
-    file = Path("/etc/os-release")
-    lines = file.read_text().splitlines() if file.exists() else []
-    return next(
-        (line.partition("=")[2].strip('"') for line in lines if line.startswith("PRETTY_NAME=")), "Linux"
-    )
