@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from kit.engine import asked
-from kit.engine.errors import bad, conflict, missing
+from kit.engine.asked import bad, conflict, missing
 from kit.engine.streams import received, sent
 from kit.images.documents import Document
 from kit.images.unpack import unpack

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from kit import owner
 from kit.engine import asked
-from kit.engine.errors import bad
+from kit.engine.asked import bad
 from kit.engine.streams import Tell, progress, received
 from kit.images.build import Printer, build
 from kit.images.reference import Reference

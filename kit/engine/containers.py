@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from kit.engine import asked, options
+from kit.engine.asked import bad, conflict
 from kit.engine.container import Container
 from kit.engine.create import make
-from kit.engine.errors import bad, conflict
 from kit.engine.execs import attached, resized
 from kit.engine.images import give, named
 from kit.engine.life import number_of
-from kit.engine.stdio import Client
-from kit.engine.streams import STDERR, STDOUT, take_over
+from kit.engine.streams import STDERR, STDOUT, Client, take_over
 from kit.images.commit import commit
 
 if TYPE_CHECKING:

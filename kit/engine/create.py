@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kit.engine import options
+from kit.engine.asked import bad
 from kit.engine.container import CREATED, Container
-from kit.engine.errors import bad
 from kit.engine.images import found
 from kit.engine.logs import stamp
-from kit.engine.plugs import network_of
+from kit.engine.networks import network_of
 from kit.images.documents import Document
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from kit import owner
 from kit.engine import asked
-from kit.engine.errors import bad, conflict, missing
+from kit.engine.asked import bad, conflict, missing
 from kit.engine.streams import Tell, progress, received, sent
 from kit.images import find, gc, shown
 from kit.images.commit import commit

@@ -17,10 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.engine import health, options
+from kit.engine import options
+from kit.engine.asked import Refused, bad, conflict
 from kit.engine.container import Container
-from kit.engine.errors import Refused, bad, conflict
-from kit.engine.stdio import Stdio
+from kit.engine.execs import watch
+from kit.engine.streams import Stdio
 from kit.linux.remove import remove_path
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Life:
             self._job(container, self._supervise(container, task, stdio, cleanup))
             self.tell(container, "start")
             if check := container.config.get("Healthcheck"):
-                self._job(container, health.watch(self.engine, container, check))
+                self._job(container, watch(self.engine, container, check))
             return True
 
     def _job(self, container: Container, work: Any) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from aiohttp import web
 
 from kit.engine import asked
-from kit.engine.errors import bad
+from kit.engine.asked import bad
 from kit.engine.streams import STDERR, STDOUT, frame
 from kit.images.documents import Document
 

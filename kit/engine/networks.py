@@ -1,20 +1,32 @@
-"""Networks, as the Docker Engine API tells of them. See "Networks" of the API."""
+"""Networks, as the Docker Engine API tells of them, and containers plugged in. See network_namespaces(7).
+
+What a network is called and which subnet it has stands in <data root>/networks.json; its bridge is made when
+the first container needs it, and goes with the engine.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import secrets
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from kit.engine import asked
-from kit.engine.errors import Refused, bad, conflict
+from kit.engine.asked import Refused, bad, conflict, missing
 from kit.engine.logs import stamp
-from kit.engine.plugs import FIXED, network_of
+from kit.engine.options import ports
 from kit.images.documents import Document
+from kit.linux.clone import CLONE_NEWNET
+from kit.linux.libc import call, libc
 
 if TYPE_CHECKING:
+    from kit.containers.networks import Endpoint, Network, Published
     from kit.engine.container import Container
     from kit.engine.server import Engine
 
@@ -157,3 +169,159 @@ async def disconnect_network(engine: Engine, request: web.Request) -> web.Respon
         "network", "disconnect", engine.networks.known[name]["Id"], {"container": container.id}
     )
     return web.Response()
+
+
+FIXED = {"bridge": "bridge", "host": "host", "none": "null"}  # name -> driver
+
+
+def _new_namespace() -> int:
+    """A descriptor of a new network namespace, which lasts as long as somebody has one."""
+    found: list[int | OSError] = []
+
+    def run() -> None:  # in a thread that ends: unshare(2) moves only the one that calls it
+        try:
+            call(libc.unshare, CLONE_NEWNET)
+            found.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]
+
+
+class Plugged:
+    """A running container's network: its namespace, its endpoints by network, its published ports."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.path = f"/proc/{os.getpid()}/fd/{fd}"
+        self.endpoints: dict[str, Endpoint] = {}
+        self.published: dict[str, list[Published]] = {}
+
+    def settings(self) -> dict[str, Document]:
+        """The endpoints, as `docker inspect` has them."""
+        return {
+            name: {
+                "NetworkID": one.network.id, "EndpointID": one.id, "Gateway": one.network.gateway,
+                "IPAddress": one.ip, "IPPrefixLen": int(one.network.subnet.partition("/")[2]),
+                "MacAddress": one.mac, "DNSNames": list(one.names),
+            }
+            for name, one in self.endpoints.items()
+        }  # fmt: skip
+
+    def ports(self) -> Document:
+        """The published ports, as `docker inspect` has them."""
+        return {
+            name: [{"HostIp": one.host_ip, "HostPort": str(one.host_port)} for one in found]
+            for name, found in self.published.items()
+        }
+
+    def close(self) -> None:
+        """Unplug everything."""
+        for found in self.published.values():
+            for one in found:
+                one.close()
+        for endpoint in self.endpoints.values():
+            endpoint.network.disconnect(endpoint, ended=True)
+        self.published, self.endpoints = {}, {}
+        os.close(self.fd)
+
+
+class Networks:
+    """All networks: ``known`` are their documents by name, ``made`` those that have a bridge now."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.known: dict[str, Document] = json.loads(file.read_bytes()) if file.exists() else {}
+        self.made: dict[str, Network] = {}
+        self._lock = threading.RLock()
+        for name, driver in FIXED.items():
+            if name not in self.known:
+                about = {"Name": name, "Id": secrets.token_hex(32), "Driver": driver}
+                self.known[name] = {**about, "Created": stamp()}
+
+    def save(self) -> None:
+        temporary = self.file.with_name(".networks.json")
+        fresh = {name: {"Subnet": None, "Gateway": None} if name in FIXED else {} for name in self.known}
+        temporary.write_text(json.dumps({name: {**one, **fresh[name]} for name, one in self.known.items()}))
+        os.replace(temporary, self.file)
+
+    def find(self, text: str) -> Document:
+        """By name, id or the beginning of an id; raises Refused."""
+        text = "bridge" if text == "default" else text
+        if text in self.known:
+            return self.known[text]
+        fits = [one for one in self.known.values() if text and one["Id"].startswith(text)]
+        if len(fits) != 1:
+            raise missing(f"network {text} not found") if not fits else bad(f"network {text} is ambiguous")
+        return fits[0]
+
+    def make(self, name: str) -> Network:
+        """Its bridge, made if it isn't there."""
+        from kit.containers.networks import Network
+
+        with self._lock:
+            if name not in self.made:
+                about = self.known[name]
+                wish = about.get("Subnet"), about.get("Gateway"), bool(about.get("Internal"))
+                network = Network.create(name, *wish, id=about["Id"])
+                self.made[name] = network
+                about |= {"Subnet": network.subnet, "Gateway": network.gateway}
+                self.save()
+            return self.made[name]
+
+    def remove(self, name: str) -> None:
+        with self._lock:
+            if name in self.made:
+                self.made.pop(name).close()
+            del self.known[name]
+            self.save()
+
+    def close(self) -> None:
+        """Remove all bridges."""
+        with self._lock:
+            while self.made:
+                self.made.popitem()[1].close()
+
+    def plug(self, container: Container) -> Plugged:
+        """A network namespace for a container that is about to start, on all of its networks."""
+        plugged = Plugged(_new_namespace())
+        try:
+            for name, wish in container.document["Networks"].items():
+                if name != "none":
+                    self.connect(container, plugged, name, wish)
+            self._publish(container, plugged)
+        except BaseException:
+            plugged.close()
+            raise
+        return plugged
+
+    def connect(self, container: Container, plugged: Plugged, name: str, wish: Mapping[str, Any]) -> None:
+        """Plug it into one more network."""
+        names = [container.name, container.id[:12], *(wish.get("Aliases") or ())]
+        wanted = (wish.get("IPAMConfig") or {}).get("IPv4Address") or None
+        network = self.make(name)
+        plugged.endpoints[name] = network.connect(
+            plugged.path, ip=wanted, aliases=dict.fromkeys(names), mac=wish.get("MacAddress") or None
+        )
+
+    def _publish(self, container: Container, plugged: Plugged) -> None:
+        from kit.containers.networks import publish
+
+        wanted = ports(container.host, container.config.get("ExposedPorts") or {})
+        ways = [one for one in plugged.endpoints.values() if not one.network.internal]
+        for name, host_ip, host_port in wanted if ways else ():
+            number, _, protocol = name.partition("/")
+            found = publish(host_ip, host_port, ways[0].ip, int(number), protocol)
+            plugged.published.setdefault(name, []).append(found)
+
+
+def network_of(mode: str) -> str:
+    """The network that a NetworkMode means; "" for another container's or the host's."""
+    if mode in ("", "default"):
+        return "bridge"
+    return "" if mode == "host" or mode.startswith("container:") else mode

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kit.engine import asked
-from kit.engine.errors import bad
+from kit.engine.asked import bad
 from kit.engine.logs import limits
 from kit.images.documents import Document
 

@@ -27,11 +27,11 @@ from typing import Any, cast
 from aiohttp import web
 
 from kit.engine import archive, asked, build, containers, execs, images, networks, stats, transfers, wire  # noqa: F401
+from kit.engine.asked import bad, message_of, missing, status_of
 from kit.engine.container import Container
-from kit.engine.errors import bad, message_of, missing, status_of
 from kit.engine.events import Events
 from kit.engine.life import Life
-from kit.engine.plugs import Networks
+from kit.engine.networks import Networks
 from kit.engine.streams import Connection
 from kit.engine.system import API, HEADERS, OLDEST
 from kit.engine.volumes import Volumes

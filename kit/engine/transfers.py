@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from kit.engine import asked
-from kit.engine.errors import Refused, bad
+from kit.engine.asked import Refused, bad
 from kit.engine.images import give, import_image
 from kit.engine.streams import Tell, progress
 from kit.images.descriptor import Platform

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from kit.engine import asked
-from kit.engine.errors import bad, conflict, missing
+from kit.engine.asked import bad, conflict, missing
 from kit.images.documents import Document
 from kit.linux.remove import remove_path
 
