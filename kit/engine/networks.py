@@ -130,44 +130,34 @@ async def prune_networks(engine: Engine, request: web.Request) -> object:
     return {"NetworksDeleted": [about["Name"] for about in unused] or None}
 
 
-@asked.route("POST", "/networks/{id}/connect")
-async def connect_network(engine: Engine, request: web.Request) -> web.Response:
-    name = engine.networks.find(request.match_info["id"])["Name"]
-    document = await asked.body(request)
-    asked.check(document, {"Container": str, "EndpointConfig": dict})
-    container = engine.find(document.get("Container") or "")
-    wish, networks = document.get("EndpointConfig") or {}, container.document["Networks"]
+@asked.route("POST", "/networks/{id}/{action:connect|disconnect}")
+async def replug(engine: Engine, request: web.Request) -> web.Response:
+    """Plug a container in, or pull it out; one that does not run will have it so at its start."""
+    about, document = engine.networks.find(request.match_info["id"]), await asked.body(request)
+    asked.check(document, {"Container": str, "EndpointConfig": dict, "Force": bool})
+    container, name = engine.find(document.get("Container") or ""), about["Name"]
+    wish, wishes, action = document.get("EndpointConfig") or {}, container.document["Networks"], "connect"
+    if not network_of(container.host["NetworkMode"]) or name in ("host", "none"):
+        raise bad("a container with the host's network, or another container's, has no others")
     async with container.lock:
-        if name in networks:
-            raise Refused(403, f"endpoint with name {container.name} already exists in network {name}")
-        if name in ("host", "none") or not network_of(container.host.get("NetworkMode") or ""):
-            raise bad("a container with the host's network, or another container's, has no others")
-        if container.plugged:
-            await asyncio.to_thread(engine.networks.connect, container, container.plugged, name, wish)
-            engine.life.files(container)  # its name server may be another one now
-        networks[name] = wish
+        plugged = container.plugged
+        if request.match_info["action"] == action:
+            if name in wishes:
+                raise Refused(403, f"endpoint with name {container.name} already exists in network {name}")
+            if plugged:
+                await asyncio.to_thread(engine.networks.connect, container, plugged, name, wish)
+                engine.life.files(container)  # its name server may be another one now
+            wishes[name] = wish
+        else:
+            action = "disconnect"
+            if name not in wishes:
+                raise Refused(403, f"container {container.id} is not connected to network {name}")
+            if plugged and name in plugged.endpoints:
+                endpoint = plugged.endpoints.pop(name)
+                await asyncio.to_thread(endpoint.network.disconnect, endpoint)
+            del wishes[name]
         container.save()
-    engine.events.tell("network", "connect", engine.networks.known[name]["Id"], {"container": container.id})
-    return web.Response()
-
-
-@asked.route("POST", "/networks/{id}/disconnect")
-async def disconnect_network(engine: Engine, request: web.Request) -> web.Response:
-    name = engine.networks.find(request.match_info["id"])["Name"]
-    document = await asked.body(request)
-    asked.check(document, {"Container": str, "Force": bool})
-    container = engine.find(document.get("Container") or "")
-    async with container.lock:
-        if name not in container.document["Networks"]:
-            raise Refused(403, f"container {container.id} is not connected to network {name}")
-        if container.plugged and name in container.plugged.endpoints:
-            endpoint = container.plugged.endpoints.pop(name)
-            await asyncio.to_thread(endpoint.network.disconnect, endpoint)
-        del container.document["Networks"][name]
-        container.save()
-    engine.events.tell(
-        "network", "disconnect", engine.networks.known[name]["Id"], {"container": container.id}
-    )
+    engine.events.tell("network", action, about["Id"], {"container": container.id, "name": name})
     return web.Response()
 
 
@@ -266,7 +256,7 @@ class Networks:
 
         with self._lock:
             if name not in self.made:
-                about = self.known[name]
+                about = self.find(name)
                 wish = about.get("Subnet"), about.get("Gateway"), bool(about.get("Internal"))
                 network = Network.create(name, *wish, id=about["Id"])
                 self.made[name] = network
