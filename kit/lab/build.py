@@ -18,10 +18,10 @@ from kit.images.build.builder import build as carry_out
 from kit.images.build.events import Done, Event, Output, Started, Step, Warned
 from kit.images.build.progress import Built, Printer
 from kit.images.store import Store
-from kit.lab.canvas import STATIC
 from kit.lab.following import following
+from kit.lab.rows import row, table
 from kit.lab.tree import count
-from kit.show import measured, size
+from kit.show import size
 
 KEPT = 100_000  # bytes of a step's output
 # What a terminal would not show: what a line writes over after a carriage return, and colours and cursor
@@ -58,8 +58,7 @@ class _Row:
             "outcome": f'<span class="kit-state">{said}</span>',
             "size": size(step.size) if step.size else "",
         }
-        inner = " ".join(f'<div role="cell" class="kit-{name}">{html}</div>' for name, html in cells.items())
-        return f'<div role="row" class="kit-{state}">{inner}</div>'
+        return row(state, cells)
 
     def _printed(self) -> str:
         """Its output: the last lines while it runs or when it failed, else to be unfolded."""
@@ -100,10 +99,7 @@ class BuildView:
         self._took = time.monotonic() - self._began
 
     def html(self) -> str:
-        """The build as a table. All of it counts as measured: an unfinished one has other rows.
-
-        It is made of ``div``, as JupyterLab has a look of its own for every ``table``.
-        """
+        """The build as a table."""
         rows = list(self._rows)  # the build goes on in another thread
         longest = max([0.001, *(row.seconds for row in rows)])
         body = "".join(row.html(longest) for row in rows)
@@ -115,10 +111,7 @@ class BuildView:
         how = "failed after" if "failed" in states else "in" if self._took else "for"
         seconds = self._took or time.monotonic() - self._began
         said = f"{len(rows)} of {total} steps {how} {seconds:.1f} s, {states.count('cached')} of them CACHED"
-        head = f"<header><strong>{escape(self.title)}</strong> <span>{said}</span></header>"
-        style = f"<style>{(STATIC / 'build.css').read_text()}</style>"
-        table = f'<div role="table" aria-label="{escape(self.title)}">{body}</div>'
-        return measured(f'{style}<div class="kit-build">{head}{table}</div>')
+        return table("build.css", "kit-build", self.title, said, body)
 
 
 def build(store: Store, context: str | Path, **options: Any) -> Built:

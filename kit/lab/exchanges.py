@@ -13,11 +13,11 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
-from kit.lab.canvas import STATIC
 from kit.lab.following import following
 from kit.lab.requests import Request, log_of, name_of, request_of, short
+from kit.lab.rows import row, table
 from kit.lab.tree import count
-from kit.show import measured, size
+from kit.show import size
 
 MOST = 30  # requests in one picture: the latest
 
@@ -30,17 +30,14 @@ class Exchanges:
         self.requests = [request_of(one, registry) for one in found]
 
     def html(self) -> str:
-        """The sequence. All of it counts as measured; it is made of ``div``, as JupyterLab styles tables."""
+        """The sequence, as a table."""
         shown = self.requests[-MOST:]
         largest = max([1, *(max(one.up, one.down) for one in shown)])
         hidden = len(self.requests) - len(shown)
         more = f'<div class="kit-more">{count(hidden, "earlier request")} not shown</div>' if hidden else ""
         ends = f'<div class="kit-ends"><b>client</b> <b>{escape(self.registry)}</b></div>'
         body = "".join(_row(one, largest) for one in shown)
-        table = f'<div role="table" aria-label="{escape(self.title)}">{body}</div>'
-        head = f"<header><strong>{escape(self.title)}</strong> <span>{self._said()}</span></header>"
-        style = f"<style>{(STATIC / 'exchanges.css').read_text()}</style>"
-        return measured(f'{style}<div class="kit-exchanges">{head}{more}{ends}{table}</div>')
+        return table("exchanges.css", "kit-exchanges", self.title, self._said(), body, above=more + ends)
 
     def _said(self) -> str:
         up, down, fetched = (
@@ -105,8 +102,7 @@ def _row(one: Request, largest: int) -> str:
         f'<div class="kit-answered" title="{escape(one.answered)}"><i>←</i> <span>{status}</span></div>',
         "bytes": _bytes(one.up, largest) + _bytes(one.down, largest),
     }
-    inner = " ".join(f'<div role="cell" class="kit-{name}">{html}</div>' for name, html in cells.items())
-    return f'<div role="row" class="kit-{one.kind}{" kit-refused" * one.refused}">{inner}</div>'
+    return row(f"{one.kind}{' kit-refused' * one.refused}", cells)
 
 
 def _small(text: str) -> str:

@@ -19,11 +19,11 @@ from kit.images.errors import ImageError
 from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.store import Store
-from kit.lab.canvas import STATIC
 from kit.lab.following import following
+from kit.lab.rows import row, table
 from kit.lab.tree import count
 from kit.registries.progress import Event, Printer
-from kit.show import measured, size
+from kit.show import size
 
 # How a blob's state looks; see build.css.
 _LOOKS = {
@@ -57,7 +57,7 @@ class TransferView:
         self._took = time.monotonic() - self._began
 
     def html(self) -> str:
-        """The transfer as a table, all of it measured; of ``div``, as JupyterLab styles every ``table``."""
+        """The transfer as a table."""
         blobs = list(self._blobs.values())  # the transfer goes on in other threads
         states = [one.state for one in blobs]
         moved = sum(one.done for one in blobs if one.state not in ("there already", "mounted"))
@@ -66,11 +66,8 @@ class TransferView:
         seconds = self._took or time.monotonic() - self._began
         parts.append(f"{'in' if self._took else 'for'} {seconds:.1f} s")
         said = f"{count(len(blobs), 'blob')}: {', '.join(parts)}"
-        head = f"<header><strong>{escape(self.title)}</strong> <span>{said}</span></header>"
-        style = f"<style>{(STATIC / 'build.css').read_text()}</style>"
         body = "".join(map(self._row, blobs))
-        table = f'<div role="table" aria-label="{escape(self.title)}">{body}</div>'
-        return measured(f'{style}<div class="kit-build kit-transfer">{head}{table}</div>')
+        return table("build.css", "kit-build kit-transfer", self.title, said, body)
 
     def _row(self, blob: Event) -> str:
         share = 100 * blob.done / max(1, blob.total)
@@ -87,8 +84,7 @@ class TransferView:
             "outcome": f'<span class="kit-state">{said}</span>',
             "size": size(blob.total),
         }
-        inner = " ".join(f'<div role="cell" class="kit-{name}">{html}</div>' for name, html in cells.items())
-        return f'<div role="row" class="kit-{look}">{inner}</div>'
+        return row(look, cells)
 
 
 def pull(store: Store, name: str, **options: Any) -> Image:
