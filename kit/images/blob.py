@@ -65,11 +65,16 @@ def keep(fd: int, path: Path, place: Path) -> None:
     """Rename a file that is whole: after a power cut all of it is at its new ``place``, or nothing."""
     os.fsync(fd)
     os.replace(path, place)
-    directory = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync(place.parent)
+
+
+def sync(directory: Path) -> None:
+    """Bring to the disk which names are in a directory. See fsync(2)."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        os.fsync(fd)
     finally:
-        os.close(directory)
+        os.close(fd)
 
 
 def measure(stream: BinaryIO) -> tuple[str, int]:

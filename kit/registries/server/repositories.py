@@ -20,7 +20,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kit.images.blob import as_kernel_error
+from kit.images.blob import as_kernel_error, sync
 from kit.images.descriptor import Descriptor, check_digest
 from kit.images.errors import BadDescriptor, ImageError
 from kit.images.gc import reachable
@@ -111,7 +111,7 @@ class Repository:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.touch()
             for directory in {link.parent for link in links}:
-                _sync(directory)
+                sync(directory)
 
     def touch(self, digest: str) -> None:
         """Let a collector leave the blob for another hour; where that can't be noted, it is not."""
@@ -158,11 +158,3 @@ class Repository:
             {f"{self.name}{'@' if ':' in one else ':'}{one}": what for one, what in references.items()}
         )
         _names.cache_clear()
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
