@@ -5,7 +5,6 @@ management. A test here is a check there; what it does with all kinds of content
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,6 @@ CODES = {
     "DENIED", "UNSUPPORTED", "TOOMANYREQUESTS",
 }  # fmt: skip
 algorithms = pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    with serve(tmp_path / "storage") as started:
-        yield started.address
 
 
 @pytest.fixture

@@ -5,26 +5,18 @@ listed, asked for, pulled, found by what it refers to, and deleted.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from kit.images.descriptor import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_LAYER_GZIP, OCI_MANIFEST
-from kit.registries.server import serve
 from tests.registries.servers import Reply, ask, created, descriptor, push_blob, put
 
 BLOB, EMPTY, OCI_EMPTY = b"a layer", b"{}", "application/vnd.oci.empty.v1+json"
 TYPE_A, TYPE_B = "application/vnd.example.a", "application/vnd.example.b"
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    with serve(tmp_path / "storage") as started:
-        yield started.address
 
 
 def get(address: str, path: str, method: str = "GET") -> Reply:

@@ -1,25 +1,14 @@
 """What is there, and what refers to it: the OCI distribution-spec, "Content Discovery"."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from kit.images.descriptor import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, digest_of
-from kit.registries.server import serve
 from tests.registries.servers import ask, descriptor, manifest, push, push_blob, put
 
 SUBJECT = manifest()
 MISSING = digest_of(b"nowhere")
 NOTES = {"org.example.note": "hello"}
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    with serve(tmp_path / "storage") as started:
-        yield started.address
 
 
 def tags(address: str, query: str = "") -> list[str]:

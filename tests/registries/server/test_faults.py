@@ -26,12 +26,6 @@ DATA = bytes(range(256)) * 4000  # 1 MB
 DIGEST = digest_of(DATA)
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with serve(tmp_path / "storage") as started:
-        yield started
-
-
 def connect(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=30)

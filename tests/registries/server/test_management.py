@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,6 @@ from tests.registries.servers import ask, begin, manifest, push, push_blob, put
 
 DATA = b"data" * 1000
 DIGEST = digest_of(DATA)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with serve(tmp_path / "storage") as started:
-        yield started
-
-
-@pytest.fixture
-def address(registry: Registry) -> str:
-    return registry.address
 
 
 def test_a_tag_goes_and_its_manifest_stays(registry: Registry) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,6 @@ from tests.registries.debian import certificate
 from tests.registries.servers import ask
 
 PLAIN = ("--src-tls-verify=false", "--dest-tls-verify=false")
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with serve(tmp_path / "storage") as started:
-        yield started
 
 
 @pytest.fixture

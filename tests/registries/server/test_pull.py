@@ -24,11 +24,6 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         yield started
 
 
-@pytest.fixture
-def address(registry: Registry) -> str:
-    return registry.address
-
-
 def test_a_blob(address: str) -> None:
     reply = ask(address, "GET", f"/v2/a/b/blobs/{DIGEST}")
     assert (reply.status, reply.body) == (200, DATA)

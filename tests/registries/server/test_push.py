@@ -15,22 +15,11 @@ from kit.images.descriptor import (
     OCI_MANIFEST,
     digest_of,
 )
-from kit.registries.server import Registry, serve
+from kit.registries.server import Registry
 from tests.registries.servers import ask, begin, descriptor, manifest, push, push_blob, put
 
 DATA = bytes(range(256)) * 100
 DIGEST = digest_of(DATA)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    with serve(tmp_path / "storage") as started:
-        yield started
-
-
-@pytest.fixture
-def address(registry: Registry) -> str:
-    return registry.address
 
 
 def holds(address: str, digest: str = DIGEST, data: bytes = DATA, repository: str = "a/b") -> bool:
