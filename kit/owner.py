@@ -22,9 +22,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.linux import cgroupfs
+from kit.linux import cgroupfs, forwarding, iptables, nftables
 from kit.linux.errors import KernelError
 from kit.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount
+from kit.linux.netlink import link_exists, remove_link
 from kit.linux.proc import mountinfo
 from kit.linux.remove import remove_path
 
@@ -49,12 +50,30 @@ _REMOVERS: dict[str, Callable[[str], None]] = {
     "cgroup": cgroupfs.remove,
     "mount": _remove_mount,
     "directory": _remove_directory,
+    "link": remove_link,
+    "table": nftables.remove_table,
+    "forwarding": forwarding.restore,
+    "iptables": iptables.remove,
+}
+
+#: What only a program in the same network namespace can see.
+_IN_NETWORK = {"link", "table", "iptables", "forwarding"}
+
+#: How a thing is looked for that is no file.
+_FINDERS: dict[str, Callable[[str], bool]] = {
+    "mount": lambda path: any(entry.mount_point == path for entry in mountinfo()),
+    "link": link_exists,
+    "table": nftables.table_exists,
+    "iptables": iptables.accepts,
 }
 
 
 @dataclass(frozen=True)
 class Owned:
-    """One thing that the kit made and that would outlive it: ``kind`` is cgroup, mount or directory."""
+    """One thing that the kit made and that would outlive it; ``path`` is its name, for what is no file.
+
+    ``kind`` is cgroup, mount, directory, link, table (nftables'), iptables (a link's rules) or forwarding.
+    """
 
     kind: str
     path: str
@@ -63,9 +82,7 @@ class Owned:
         """Whether it is still there; of a kind that only another version of the kit knows, it may be."""
         if self.kind not in _REMOVERS:
             return True
-        if self.kind == "mount":
-            return any(entry.mount_point == self.path for entry in mountinfo())
-        return os.path.lexists(self.path)
+        return _FINDERS.get(self.kind, os.path.lexists)(self.path)
 
     def remove(self) -> None:
         """Remove it by its exact name.
@@ -107,6 +124,10 @@ def state_directory() -> Path:
 _ROOM = "Make room on the file system that it lies on, and see that you may write there."
 
 
+def _network_namespace() -> str:
+    return os.readlink("/proc/self/ns/net")
+
+
 class Journal:
     """This program's list of what it made, one JSON line each, written before the thing itself is made.
 
@@ -131,6 +152,7 @@ class Journal:
                 raise KernelError(f"begin the journal {self.path}", error.errno or 0, _ROOM) from None
             fcntl.flock(self.fd, fcntl.LOCK_EX)
             if self.path.exists():  # else another program took it for a dead one's before it was locked
+                self._write("in", Owned("network namespace", _network_namespace()))
                 return
             os.close(self.fd)
 
@@ -176,7 +198,7 @@ def _read(fd: int) -> list[Owned]:
         sign, kind, name = json.loads(line)
         if sign == "+":
             owned.append(Owned(kind, name))
-        elif Owned(kind, name) in owned:
+        elif sign == "-" and Owned(kind, name) in owned:
             owned.remove(Owned(kind, name))
     return owned
 
@@ -298,9 +320,12 @@ def clean() -> list[Owned]:
     with _dead() as journals:
         for path, fd in journals:
             stays = False
+            here = _network_namespace() in os.pread(fd, 100, 0).decode()
             for owned in reversed(_read(fd)):
                 try:
-                    if owned.exists():
+                    if owned.kind in _IN_NETWORK and not here:
+                        stays = True  # for a cleaner in that network namespace
+                    elif owned.exists():
                         owned.remove()
                         removed.append(owned)
                 except OSError as error:

@@ -132,6 +132,15 @@ class Cgroup:
         self._finalizer()
         self._started.clear()
 
+    def places(self) -> dict[str, tuple[int, str]]:
+        """Where it stands: the version and the directory of each controller."""
+        return {key: (version, str(path)) for key, (version, path) in self._places.of.items()}
+
+    def give_away(self) -> None:
+        """Let it outlive this program, until an :class:`~kit.cgroups.adopted.Adopted` removes it."""
+        placement.give_away(self._places)
+        self._finalizer.detach()
+
     @property
     def alive(self) -> bool:
         """Whether the group still exists."""

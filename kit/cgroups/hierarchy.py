@@ -83,7 +83,7 @@ def hierarchies() -> list[Hierarchy]:
     mounted.
     """
     found: dict[tuple[str, ...], Hierarchy] = {}
-    for mount in proc.mountinfo("self"):
+    for mount in proc.mountinfo("self", "cgroup"):
         point = Path(mount.mount_point)
         if mount.fstype == "cgroup2":
             with suppress(FileNotFoundError):  # it is covered by another mount

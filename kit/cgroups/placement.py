@@ -12,6 +12,7 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from kit import owner
@@ -63,6 +64,12 @@ def needed(controllers: tuple[str, ...]) -> list[tuple[hierarchy.Hierarchy, tupl
     return [(one, tuple(keys)) for one, keys in wanted.items()]
 
 
+@lru_cache
+def _layout(controllers: tuple[str, ...]) -> list[tuple[Path, int, tuple[str, ...]]]:
+    """Where such groups are made, looked up once in a program: home, version, and what it is used for."""
+    return [(one.home(), one.version, keys) for one, keys in needed(controllers)]
+
+
 def _mkdir(path: Path) -> owner.Owned:
     """Make a group's directory, in the journal before it exists."""
     entry = owner.Owned("cgroup", str(path))
@@ -95,17 +102,16 @@ def make(name: str, controllers: tuple[str, ...]) -> Places:
     places = Places()
     with _lock:
         try:
-            for one, keys in needed(controllers):
-                home = one.home()
+            for home, version, keys in _layout(controllers):
                 mine = tuple(key for key in keys if key != "cgroup")
-                if one.version == 2 and mine:
+                if version == 2 and mine:
                     v2.hand_down(home, mine)
                 top = home / owner.prefix()
                 if str(top) not in _tops or not top.is_dir():
                     _tops[str(top)] = _mkdir(top)
-                if one.version == 2 and mine:
+                if version == 2 and mine:
                     v2.hand_down(top, mine)
-                _place(places, top / name, one.version, keys)
+                _place(places, top / name, version, keys)
         except BaseException:
             remove(places)
             _remove_empty_tops()
@@ -163,6 +169,14 @@ def remove(places: Places) -> None:
             owner.release(places.owned[-1])
             places.owned.pop()
         _remove_empty_tops()
+
+
+def give_away(places: Places) -> None:
+    """Strike a group off the journal, and this program's own directories, which it keeps from removal."""
+    with _lock:
+        for owned in [*places.owned, *(_tops.pop(top) for top in list(_tops))]:
+            owner.journal().forget(owned)
+        places.owned.clear()
 
 
 def _remove_empty_tops() -> None:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from kit.cli import build, images, login, pull, registry
+from kit.cli import build, engine, images, login, pull, registry, runtime
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,5 +60,14 @@ def progress() -> None:
         raise click.ClickException(str(error)) from None
 
 
-for command in (build.build, *images.COMMANDS, *pull.COMMANDS, *login.COMMANDS, registry.registry):
+for command in (
+    build.build,
+    *images.COMMANDS,
+    *pull.COMMANDS,
+    *login.COMMANDS,
+    registry.registry,
+    engine.engine,
+    runtime.runtime,
+    runtime.bundle,
+):
     main.add_command(command)

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from kit.linux.errors import KernelError
 
@@ -65,6 +66,8 @@ def remove(path: str, timeout: float = 5.0) -> None:
     EPERM or EROFS at once. See cgroups(7), rmdir(2).
     """
     deadline = time.monotonic() + timeout
+    with suppress(OSError):  # most are empty and have none below
+        os.rmdir(path)
     while os.path.isdir(path):
         kill(path)
         try:

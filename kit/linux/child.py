@@ -6,7 +6,6 @@ This runs in a copy of :mod:`kit.linux.helper`, which has one thread, so that Py
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import struct
@@ -14,7 +13,7 @@ import warnings  # noqa: F401 - os.execvpe imports it, and after pivot_root no l
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from kit.linux import capabilities, prctl, seccomp
+from kit.linux import capabilities, confined, contained, prctl, seccomp
 from kit.linux.clone import (
     CLONE_NEWCGROUP,
     CLONE_NEWTIME,
@@ -22,10 +21,12 @@ from kit.linux.clone import (
     CLONE_PARENT,
     NAMESPACES,
     clone3,
+    set_domainname,
     set_hostname,
     setns,
     unshare,
 )
+from kit.linux.messages import send
 from kit.linux.mount import MS_PRIVATE, MS_REC, mount
 from kit.linux.pivot_root import pivot_root
 
@@ -72,6 +73,25 @@ def _set_user(request: Request, privileged: bool) -> None:
         os.setresuid(uid, uid, uid)
 
 
+def _settle(request: Request, groups: list[int], step: _Steps) -> None:
+    """Enter the control group, and name and connect the new namespaces."""
+    step.name = "enter the control group"
+    for fd in groups:
+        os.write(fd, b"0")
+    if "cgroup" in request["unshare"]:  # only now: the group that one is in becomes the new one's root
+        step.name = "unshare the cgroup namespace"
+        unshare(CLONE_NEWCGROUP)
+    if request["hostname"] is not None:
+        step.name = f"set the host name to {request['hostname']!r}"
+        set_hostname(request["hostname"])
+    if request["domainname"] is not None:
+        step.name = f"set the domain name to {request['domainname']!r}"
+        set_domainname(request["domainname"])
+    if request["loopback"]:
+        step.name = "switch on lo"
+        loopback_up()
+
+
 def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: bool, step: _Steps) -> None:
     """What the child does between clone and exec. The order matters: later lines drop rights.
 
@@ -81,18 +101,7 @@ def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: b
     unshared = request["unshare"]
     step.name = "make a process group"
     os.setpgid(0, 0)
-    step.name = "enter the control group"
-    for fd in groups:
-        os.write(fd, b"0")
-    if "cgroup" in unshared:  # only now: the group that one is in becomes the root of the new namespace
-        step.name = "unshare the cgroup namespace"
-        unshare(CLONE_NEWCGROUP)
-    if request["hostname"] is not None:
-        step.name = f"set the host name to {request['hostname']!r}"
-        set_hostname(request["hostname"])
-    if request["loopback"]:
-        step.name = "switch on lo"
-        loopback_up()
+    _settle(request, groups, step)
     if "mount" in unshared:
         step.name = "make all mounts private"
         mount(None, "/", None, MS_REC | MS_PRIVATE)
@@ -131,6 +140,62 @@ def _set_up(request: Request, stdio: list[int], groups: list[int], privileged: b
     os.execvpe(request["argv"][0], request["argv"], request["env"])
 
 
+def _contain(
+    request: Request,
+    stdio: list[int],
+    extra: int | None,
+    groups: list[int],
+    report: socket.socket,
+    step: _Steps,
+) -> NoReturn:
+    """The same for a container, or with no root for one more program in one: see :mod:`kit.linux.contained`.
+
+    Its tree is built with all rights; then they are given up, one after the other, and what it may not have
+    is closed before its program begins. ``extra`` is what is read to hold, or the root of the one to join.
+    """
+    plan, user = request["contained"], tuple(request["user"])
+    step.name = "begin a session"
+    os.setsid()
+    _settle(request, groups, step)
+    if request["root"] is not None:
+        contained.build(request["root"], plan, step)
+    elif extra is not None:  # its mount namespace may have another root, if we run in a chroot ourselves
+        step.name = "enter the container's root"
+        os.fchdir(extra)
+        os.chroot(".")
+    sent = []
+    if plan["tty"]:
+        sent.append(contained.console(plan, step, user))
+    else:
+        for number, fd in enumerate(stdio):
+            os.dup2(fd, number)
+    contained.close_off(plan, step)
+    confined.limit(plan, step)
+    if not request["no_new_privs"]:  # needs a capability that is about to go
+        confined.filter_calls(request["seccomp"], step)
+    confined.become(plan, user, request["groups"], step)
+    os.umask(request["umask"])
+    contained.enter_directory(request["cwd"], step)
+    if not request["keep"]:
+        prctl.die_with_parent(9)
+    program = confined.find(request["argv"][0], request["env"], step)
+    if request["no_new_privs"]:
+        step.name = "set no_new_privs"
+        prctl.no_new_privileges()
+        confined.filter_calls(request["seccomp"], step)
+    if sent or request["hold"]:
+        step.name = "report"
+        send(report, {"ready": True}, sent)
+    if request["hold"] and not os.read(extra or 0, 1):
+        os._exit(0)  # whoever would have said "start" has gone
+    confined.close_on_exec()
+    if plan["init"]:
+        step.name = "begin as init"
+        confined.stand_first(plan["tty"])
+    step.name = f"exec {program}"
+    os.execve(program, request["argv"], request["env"])
+
+
 def _mount(mounts: list[Any], after_pivot: bool, step: _Steps) -> None:
     for source, target, fstype, flags, data, late in mounts:
         if late == after_pivot:
@@ -159,21 +224,24 @@ def _enter(doors: dict[str, int], step: _Steps) -> None:
 
 
 def run(
-    request: Request, fds: list[int], groups: list[int], report: int, mapped: int, privileged: bool
+    request: Request, fds: list[int], groups: list[int], report: socket.socket, mapped: int, privileged: bool
 ) -> NoReturn:
-    """Set up and exec; or write to ``report`` which step failed with what errno, as JSON, and end.
+    """Set up and exec; or send to ``report`` which step failed with what errno, and end.
 
-    ``fds`` are standard input, output, error and the namespaces to enter; ``groups`` are open cgroup.procs
-    files; ``mapped`` becomes readable when the id maps are written. It never returns: the copy must not run
-    on as a second helper.
+    ``fds`` are standard input, output, error, the namespaces to enter, and for a container one more;
+    ``groups`` are open cgroup.procs files; ``mapped`` becomes readable when the id maps are written. It never
+    returns: the copy must not run on as a second helper.
     """
     step = _Steps()
+    joined = len(request["join"])
     try:
+        if request["contained"] is not None:
+            confined.hide()
         if "user" in request["unshare"]:
             step.name = "wait for the id maps"
             os.read(mapped, 1)  # the helper outside writes them: see user_namespaces(7)
         if request["join"]:
-            _enter(dict(zip(request["join"], fds[3:], strict=True)), step)
+            _enter(dict(zip(request["join"], fds[3 : 3 + joined], strict=True)), step)
         if "time" in request["unshare"]:
             step.name = "unshare the time namespace"
             unshare(CLONE_NEWTIME)
@@ -188,13 +256,19 @@ def run(
             step.name = "clone"
             pid = clone3(clone_flags(request) & ~CLONE_NEWUSER | CLONE_PARENT, 0)
             if pid:
-                os.write(report, b"%d\n" % pid)
+                send(report, {"sibling": pid}, [])
                 os._exit(0)
+        if request["contained"] is not None:
+            extra = fds[3 + joined] if len(fds) > 3 + joined else None
+            _contain(request, fds[:3], extra, groups, report, step)
         _set_up(request, fds[:3], groups, privileged, step)
     except BaseException as error:
         # An OSError is the kernel's answer; anything else is a mistake of ours, told as such.
         told = {"errno": error.errno} if isinstance(error, OSError) else {"bug": repr(error)}
-        os.write(report, json.dumps({"step": step.name, **told}).encode())
+        try:
+            send(report, {"step": step.name, **told}, [])
+        except OSError:  # who asked has gone: the container's own standard error is left
+            os.write(2, f"{step.name}: {error}\n".encode())
     finally:
         os._exit(127)
 

@@ -73,3 +73,9 @@ def set_hostname(name: str) -> None:
     """Set the host name of the UTS namespace that the caller is in. See sethostname(2)."""
     data = os.fsencode(name)
     call(libc.sethostname, data, ctypes.c_size_t(len(data)))
+
+
+def set_domainname(name: str) -> None:
+    """Set the NIS domain name of the UTS namespace that the caller is in. See setdomainname(2)."""
+    data = os.fsencode(name)
+    call(libc.setdomainname, data, ctypes.c_size_t(len(data)))

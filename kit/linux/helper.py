@@ -11,17 +11,23 @@ socket dies, however it dies, the helper kills all of them and ends.
 
 from __future__ import annotations
 
+import errno
 import gc
-import json
 import os
+import select
 import signal
 import socket
-from array import array
+import time
 from typing import Any
 
 from kit.linux import child, prctl
 from kit.linux.child import Request, clone_flags, two_stages
 from kit.linux.clone import CLONE_NEWUSER, clone3
+from kit.linux.messages import receive, send
+
+#: Seconds for all that is done before an exec. In a container that is joined, root may stop the new process,
+#: and must not stop us.
+PATIENCE = 10.0
 
 
 def _write_maps(pid: int, request: Request, privileged: bool) -> None:
@@ -33,15 +39,11 @@ def _write_maps(pid: int, request: Request, privileged: bool) -> None:
             file.write("".join(f"{inside} {outside} {count}\n" for inside, outside, count in request[name]))
 
 
-def _read_all(fd: int) -> bytes:
-    parts = []
-    while part := os.read(fd, 65536):
-        parts.append(part)
-    return b"".join(parts)
+def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Make one process: its pid, or the step that failed and the errno; and descriptors for the client.
 
-
-def start(request: Request, fds: list[int]) -> dict[str, Any]:
-    """Make one process; the answer holds its pid, or the step that failed and the errno."""
+    Those are the line to a child that holds before its exec, then the master of its terminal.
+    """
     privileged = os.geteuid() == 0
     groups: list[int] = []
     try:
@@ -50,8 +52,8 @@ def start(request: Request, fds: list[int]) -> dict[str, Any]:
     except OSError as error:
         for fd in groups:
             os.close(fd)
-        return {"step": "enter the control group", "errno": error.errno}
-    report_read, report_write = os.pipe()
+        return {"step": "enter the control group", "errno": error.errno}, []
+    report, theirs = socket.socketpair()
     mapped_read, mapped_write = os.pipe()
     flags = clone_flags(request)
     failure: dict[str, Any] | None = None
@@ -60,7 +62,10 @@ def start(request: Request, fds: list[int]) -> dict[str, Any]:
         pid = clone3(flags & CLONE_NEWUSER if two_stages(request) else flags, signal.SIGCHLD)
         if pid == 0:
             os.close(mapped_write)  # so that our read ends should the helper die
-            child.run(request, fds, groups, report_write, mapped_read, privileged)
+            report.close()
+            if _line is not None:
+                _line.close()
+            child.run(request, fds, groups, theirs, mapped_read, privileged)
         if flags & CLONE_NEWUSER:
             _write_maps(pid, request, privileged)
         os.write(mapped_write, b"\n")
@@ -68,23 +73,45 @@ def start(request: Request, fds: list[int]) -> dict[str, Any]:
         failure = {"step": "write the id maps" if pid else "clone", "errno": error.errno}
         if pid:
             os.kill(pid, signal.SIGKILL)
-    for fd in (report_write, mapped_read, mapped_write, *groups):
+    theirs.close()
+    for fd in (mapped_read, mapped_write, *groups):
         os.close(fd)
-    told = _read_all(report_read)  # ends when exec closes the child's copy, or the child dies
-    os.close(report_read)
-    if two_stages(request):
-        if pid:
-            os.waitpid(pid, 0)
-        first, _, rest = told.partition(b"\n")
-        pid, told = (int(first), rest) if first.isdigit() else (0, told)
-    if told and failure is None:
-        failure = json.loads(told)
+    sent: list[int] = []
+    first, ready = (pid, False) if two_stages(request) else (0, False)
+    report.settimeout(PATIENCE)
+    with report:  # it ends when exec closes the child's copy, or the child dies
+        while (message := _heard(report, pid)) is not None:
+            told, received = message
+            sent += received
+            ready |= "ready" in told
+            if "sibling" in told:
+                os.waitpid(first, 0)
+                pid, first = told["sibling"], 0
+            elif "step" in told:
+                failure = failure or told
+            if ready and request["hold"] and not first:
+                report.settimeout(None)  # which its copy shares
+                sent.insert(0, os.dup(report.fileno()))
+                break
     if failure is not None:
         if pid:
             os.waitpid(pid, 0)
-        return failure
-    _started.add(pid)
-    return {"pid": pid}
+        for fd in sent:
+            os.close(fd)
+        return failure, []
+    (_kept if request["keep"] else _started).add(pid)
+    if "pid" in request["join"]:
+        _guests.add(pid)
+    return {"pid": pid}, sent
+
+
+def _heard(report: socket.socket, pid: int) -> tuple[Any, list[int]] | None:
+    """What a child tells; one that is silent for too long is killed."""
+    try:
+        return receive(report)
+    except TimeoutError:
+        os.kill(pid, signal.SIGKILL)
+        return {"step": "wait for the process to begin", "errno": errno.ETIMEDOUT}, []
 
 
 def _children() -> list[int]:
@@ -95,6 +122,13 @@ def _children() -> list[int]:
 
 #: The children that were asked for and are not reaped yet; all others were adopted.
 _started: set[int] = set()
+#: Those that live on when the helper ends: a container that one command creates and another one starts.
+_kept: set[int] = set()
+#: Those in another process's pid namespace: its process 1 can't end before they are reaped, so we wait for no
+#: request to do so. What they ended with is kept until it is asked for. See pid_namespaces(7).
+_guests: set[int] = set()
+_ended: dict[int, int] = {}
+_line: socket.socket | None = None  # to the program that we serve; no child may have it
 
 
 def _orphans(group: int) -> list[int]:
@@ -103,25 +137,42 @@ def _orphans(group: int) -> list[int]:
     """
     found = []
     for pid in _children():
-        if pid in _started or os.waitpid(pid, os.WNOHANG)[0]:
+        if pid in _started | _kept or os.waitpid(pid, os.WNOHANG)[0]:
             continue
         if os.getpgid(pid) == group:
             found.append(pid)
     return found
 
 
+def _reap_guests() -> None:
+    for pid in list(_guests):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            _guests.discard(pid)
+            _ended[pid] = status
+
+
 def wait(pid: int) -> dict[str, int | bool]:
     """Reap an ended child: its exit status, a signal's number negated; and whether its group is empty now."""
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    while pid not in _ended:
+        done, status = os.waitpid(pid, os.WNOHANG if _guests else 0)
+        if done:
+            _guests.discard(pid)
+            _ended[pid] = status
+        elif _guests:
+            _reap_guests()
+            time.sleep(0.001)
     _started.discard(pid)
-    return {"status": status, "alone": not _orphans(pid)}
+    _kept.discard(pid)
+    return {"status": os.waitstatus_to_exitcode(_ended.pop(pid)), "alone": not _orphans(pid)}
 
 
 def close(pid: int, reaped: bool) -> dict[str, int | bool]:
     """Kill a started process and what is left of its process group, orphans that we adopted; reap them."""
     answer: dict[str, int | bool] = {}
     if not reaped:
-        os.kill(pid, signal.SIGKILL)
+        if pid not in _ended:
+            os.kill(pid, signal.SIGKILL)
         answer = wait(pid)
     while orphans := _orphans(pid):
         for orphan in orphans:
@@ -131,57 +182,47 @@ def close(pid: int, reaped: bool) -> dict[str, int | bool]:
 
 
 def kill_all() -> None:
-    """Kill and reap every child, and those that are adopted as their parents die."""
-    while children := _children():
+    """Kill and reap every child but the kept, and those that are adopted as their parents die."""
+    while children := [pid for pid in _children() if pid not in _kept]:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-
-def receive(sock: socket.socket) -> tuple[Any, list[int]] | None:
-    """One message (a length, JSON) with the descriptors that came along; None at the end."""
-    fds = array("i")
-    # Python's recv_fds has no way to ask for close-on-exec
-    header, ancillary, _, _ = sock.recvmsg(4, socket.CMSG_LEN(32 * fds.itemsize), socket.MSG_CMSG_CLOEXEC)
-    for _, _, data in ancillary:
-        fds.frombytes(data)
-    if len(header) < 4:
-        return None
-    length = int.from_bytes(header, "little")
-    body = b""
-    while len(body) < length:
-        part = sock.recv(length - len(body))
-        if not part:
-            return None
-        body += part
-    return json.loads(body), list(fds)
-
-
-def send(sock: socket.socket, message: Any, fds: list[int]) -> None:
-    """The counterpart of :func:`receive`."""
-    body = json.dumps(message).encode()
-    socket.send_fds(sock, [len(body).to_bytes(4, "little")], fds)
-    sock.sendall(body)
+        reaped = [os.waitpid(pid, os.WNOHANG)[0] for pid in children]
+        if not any(reaped):
+            time.sleep(0.001)
 
 
 def main(fd: int) -> None:
     """Serve requests until the other end of the socket is gone, then kill what is left."""
     # Caught, not ignored: exec sets a caught signal back to its default, and passes an ignored one on.
-    for caught in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+    for caught in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
         signal.signal(caught, lambda *_: None)
     gc.disable()
     gc.freeze()  # a collection would touch, and in a child copy, all of the heap
     prctl.become_subreaper()
     os.set_inheritable(fd, False)
-    sock = socket.socket(fileno=fd)
+    global _line
+    _line = sock = socket.socket(fileno=fd)
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    poll.register(woken, select.POLLIN)
     try:
-        while (message := receive(sock)) is not None:
+        while True:
+            ready = [number for number, _ in poll.poll()]
+            if woken in ready:
+                os.read(woken, 4096)
+                _reap_guests()
+            if fd not in ready:
+                continue
+            if (message := receive(sock)) is None:
+                break
             request, fds = message
-            answer_fds = []
+            answer_fds: list[int] = []
             if request["do"] == "start":
-                answer = start(request, fds)
+                answer, answer_fds = start(request, fds)
                 if "pid" in answer:
-                    answer_fds.append(os.pidfd_open(answer["pid"]))
+                    answer_fds.insert(0, os.pidfd_open(answer["pid"]))
             elif request["do"] == "wait":
                 answer = wait(request["pid"])
             else:

@@ -9,6 +9,7 @@ in the queue finds it.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import signal
 import socket
@@ -18,12 +19,12 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from kit.linux.helper import receive, send
+from kit.linux.messages import receive, send
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from kit.linux.helper import main; main(int(sys.argv[2]))"
@@ -53,6 +54,7 @@ class Child:
     status: int | None = None
     alone: bool = False  # it has ended, and nothing of its process group is left
     closed: bool = False
+    more: list[int] = field(default_factory=list)  # descriptors that came with it: see helper.start
 
 
 @dataclass
@@ -61,6 +63,26 @@ class _Asked:
     fds: list[int]
     child: Child
     answer: Future[dict[str, Any]]
+
+
+def _sealed_python() -> int:
+    """A copy of the interpreter in memory, which nobody can change, as a descriptor.
+
+    What runs in a container for the moment before its exec is seen there as /proc/PID/exe: were that the
+    interpreter's own file, root in the container could open it for writing (CVE-2019-5736). See
+    memfd_create(2), F_ADD_SEALS in fcntl(2).
+    """
+    writable = os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with open(sys.executable, "rb") as file:
+            left = os.fstat(file.fileno()).st_size
+            while left:
+                left -= os.sendfile(writable, file.fileno(), None, left)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(writable, fcntl.F_ADD_SEALS, seals)
+        return os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC)  # exec wants no writer
+    finally:
+        os.close(writable)
 
 
 class Helper:
@@ -72,13 +94,16 @@ class Helper:
         self.sock, theirs = socket.socketpair()
         with theirs:
             # In a session of its own: an interrupt meant for this program must not reach it.
+            python = _sealed_python()
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _BOOT, _PACKAGE_PARENT, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
+                executable=f"/proc/{os.getpid()}/fd/{python}",
             )
+            os.close(python)
         threading.Thread(target=self._talk, name="kit helper", daemon=True).start()
 
     def ask(
@@ -135,7 +160,7 @@ class Helper:
         answer: dict[str, Any] = received[0]
         fds = received[1]
         if do == "start" and fds:
-            child.pid, child.pidfd = answer["pid"], fds[0]
+            child.pid, child.pidfd, child.more = answer["pid"], fds[0], fds[1:]
         elif child.status is None:
             child.status, child.alone = answer.get("status"), answer.get("alone", False)
         return answer

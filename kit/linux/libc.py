@@ -16,6 +16,7 @@ NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s
 )
 NR_PIDFD_SEND_SIGNAL = 424
 NR_CLONE3 = 435
+NR_CLOSE_RANGE = 436
 
 
 def call(function: Any, *arguments: Any) -> int:

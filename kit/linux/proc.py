@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kit.linux.clone import NS_LINKS
 from kit.linux.errors import KernelError
@@ -141,27 +142,28 @@ def _unescape(text: str) -> str:
     return text
 
 
-def mountinfo(pid: int | str = "self") -> list[MountInfo]:
-    """The mounts of the namespace that the process is in, in the order they were made.
+def mountinfo(pid: int | str = "self", fstype: str = "") -> list[MountInfo]:
+    """The mounts of the namespace that the process is in, in the order they were made; those whose file
+    system's type begins with ``fstype``.
 
     See proc_pid_mountinfo(5).
     """
-    found = []
-    for line in _read(pid, "mountinfo").splitlines():
-        left, _, right = line.partition(" - ")
-        mount_id, parent_id, _device, root, point, options, *propagation = left.split(" ")
-        fstype, source, super_options = right.split(" ", 2)
-        found.append(
-            MountInfo(
-                int(mount_id),
-                int(parent_id),
-                _unescape(root),
-                _unescape(point),
-                options,
-                " ".join(propagation),
-                fstype,
-                _unescape(source),
-                super_options,
-            )
-        )
-    return found
+    return [_mount(line) for line in _read(pid, "mountinfo").splitlines() if f" - {fstype}" in line]
+
+
+@lru_cache(256)
+def _mount(line: str) -> MountInfo:
+    left, _, right = line.partition(" - ")
+    mount_id, parent_id, _device, root, point, options, *propagation = left.split(" ")
+    fstype, source, super_options = right.split(" ", 2)
+    return MountInfo(
+        int(mount_id),
+        int(parent_id),
+        _unescape(root),
+        _unescape(point),
+        options,
+        " ".join(propagation),
+        fstype,
+        _unescape(source),
+        super_options,
+    )

@@ -48,6 +48,15 @@ class Process:
         """A descriptor that stands for it, open until it is closed."""
         return self._child.pidfd
 
+    def keep(self) -> None:
+        """Let it run on when this object is dropped."""
+        self._finalizer.detach()
+
+    def received(self) -> list[int]:
+        """Descriptors that came with its start, now the caller's: see :func:`kit.linux.helper.start`."""
+        fds, self._child.more = self._child.more, []
+        return fds
+
     def __repr__(self) -> str:
         state = "running" if self.poll() is None else f"ended with {self.returncode}"
         return f"<Process {self.pid} {' '.join(self.argv)!r} {state}>"

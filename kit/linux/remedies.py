@@ -69,6 +69,15 @@ REMEDIES = (
         "Arguments and environment are too long: see execve(2), 'Limits on size of arguments'.",
     ),
     ("exec", "ENOEXEC", "The file is neither a program for this machine nor a script with a #! line."),
+    ("mount", "EEXIST", "A link on the way leads to a place that is not there inside the container's root."),
+    (
+        "wait for the process",
+        "ETIMEDOUT",
+        "Something holds it up: a stopped or frozen container, or a file system that does not answer.",
+    ),
+    ("mount proc", "ELOOP", "The image has a link there, which could lead past the covers of /proc."),
+    ("mount sysfs", "ELOOP", "The image has a link there, which could lead past the covers of /sys."),
+    ("mount", "ELOOP", "A link on the way goes through /proc, and could lead out of the container."),
     (
         "mount",
         "EPERM",

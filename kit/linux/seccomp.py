@@ -35,12 +35,15 @@ def deny(numbers: Iterable[int], errno: int) -> bytes:
     return program + struct.pack("=HBBI", _RETURN, 0, 0, SECCOMP_RET_ALLOW)
 
 
-def install(program: bytes) -> None:
+def install(program: bytes, no_new_privs: bool = True) -> None:
     """Put a filter on the calling thread, for good and for all its children; sets no_new_privs first.
+
+    Without ``no_new_privs`` it needs CAP_SYS_ADMIN.
 
     Raises OSError: EINVAL for a program that the kernel can't accept. See PR_SET_SECCOMP(2const).
     """
-    no_new_privileges()
+    if no_new_privs:
+        no_new_privileges()
     code = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: unsigned short length in instructions, then the pointer
     header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))

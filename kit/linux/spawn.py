@@ -23,6 +23,9 @@ from kit.linux.remedies import remedy
 
 __all__ = ["DEVNULL", "PIPE", "Mount", "Process", "Result", "helper_pid", "run", "start"]
 
+#: What a request says that is for no container: see :mod:`kit.linux.contained`.
+NOT_CONTAINED: dict[str, Any] = {"contained": None, "hold": False, "keep": False, "domainname": None}
+
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 
@@ -154,6 +157,7 @@ def start(
     for name in dropped:
         capabilities.number(name)
     request: dict[str, Any] = {
+        **NOT_CONTAINED,
         "argv": [_text(word) for word in argv],
         "unshare": unshare,
         "join": list(joined),
@@ -174,14 +178,26 @@ def start(
         "seccomp": seccomp.hex() if seccomp is not None else None,
         "time_offsets": dict(time_offsets or {}),
     }
-    fds: list[int] = []  # for the child: standard input, output and error, then the namespaces to enter
+    return launch(request, (stdin, stdout, stderr), joined)
+
+
+def launch(
+    request: Mapping[str, Any],
+    stdio: Sequence[int | None],
+    joined: Mapping[str, int | str],
+    extra: int | None = None,
+) -> Process:
+    """Send the helper a request that has been checked; ``extra`` is one more descriptor for the child."""
+    fds: list[int] = []  # for the child: standard input, output and error, the namespaces to enter, the extra
     pipes: list[int | None] = []
     try:
-        for number, wanted in enumerate((stdin, stdout, stderr)):
+        for number, wanted in enumerate(stdio):
             theirs, ours = _stdio(number, wanted)
             fds.append(theirs)
             pipes.append(ours)
         fds += _open_joined(joined)
+        if extra is not None:
+            fds.append(os.dup(extra))
         helper = the_helper()
     except BaseException:
         for fd in (*fds, *(end for end in pipes if end is not None)):
@@ -195,7 +211,9 @@ def start(
         raise
     if "pid" not in answer:
         process.close()
-        raise _failure(answer)
+        raise failure(answer)
+    if request["keep"]:
+        process.keep()
     return process
 
 
@@ -209,7 +227,8 @@ def _stdio(number: int, wanted: int | None) -> tuple[int, int | None]:
     return os.dup(number if wanted is None else wanted), None
 
 
-def _failure(answer: Mapping[str, Any]) -> Exception:
+def failure(answer: Mapping[str, Any]) -> Exception:
+    """The exception for a step of which the child told that it failed."""
     if "bug" in answer:
         return RuntimeError(f"the helper process stumbled at the step {answer['step']!r}: {answer['bug']}")
     error = KernelError(answer["step"], answer["errno"])

@@ -27,6 +27,7 @@ from kit.images.image import Image, choose
 from kit.images.reference import HUB, Reference
 from kit.images.store import Store
 from kit.registries.client import Client
+from kit.registries.credentials import Credentials
 from kit.registries.progress import Progress
 from kit.registries.refusals import RegistryError, check
 from kit.registries.transfer import Transfer
@@ -43,11 +44,13 @@ def pull(
     progress: Progress | None = None,
     mirrors: Sequence[str] = (),
     insecure: Collection[str] = (),
+    credentials: Credentials | None = None,
 ) -> Image:
     """Have the image ``name`` in the store, under its whole name; what is there already is not fetched.
 
     Of a multi-platform image, the one for ``platform`` is fetched, by default this machine's. ``mirrors`` are
-    asked before the Hub, as `docker` does it; ``insecure`` are hosts that may do without TLS. Raises
+    asked before the Hub, as `docker` does it; ``insecure`` are hosts that may do without TLS.
+    ``credentials`` are by default what `kit login` has kept. Raises
     :class:`BadReference`, :class:`NotInRegistry`, :class:`Unauthorized`, :class:`Unreachable`,
     :class:`NoSuchPlatform`, :class:`BadManifest`, :class:`BlobCorrupt`, :class:`KernelError`.
     """
@@ -58,7 +61,8 @@ def pull(
     while True:
         place = places.pop(0)
         try:
-            with Client(place, insecure=insecure) as client, store.writing():
+            known = credentials if place == reference.registry else None
+            with Client(place, insecure=insecure, credentials=known) as client, store.writing():
                 return _pull(Transfer(client, reference.repository, store, progress), reference, platform)
         except ImageError as error:
             if not places:

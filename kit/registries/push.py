@@ -15,6 +15,7 @@ from kit.images.reference import Reference
 from kit.images.store import Store
 from kit.registries import referrers
 from kit.registries.client import Client
+from kit.registries.credentials import Credentials
 from kit.registries.progress import Progress
 from kit.registries.refusals import RegistryError, check
 from kit.registries.transfer import Transfer
@@ -27,19 +28,21 @@ def push(
     platform: Platform | None = None,
     progress: Progress | None = None,
     insecure: Collection[str] = (),
+    credentials: Credentials | None = None,
 ) -> Descriptor:
     """Send the store's image ``name`` to the registry in its name; what the name stands for there now.
 
     A multi-platform image is sent whole if all of it is in the store, and else only what is for ``platform``,
     by default this machine's. Blobs that the registry has are not sent; those that an image of the store has
-    from another repository of this registry are mounted. Raises :class:`UnknownImage`,
+    from another repository of this registry are mounted. ``credentials`` are by default what `kit login` has
+    kept. Raises :class:`UnknownImage`,
     :class:`BadReference`, :class:`BlobMissing`, :class:`BlobCorrupt`, :class:`Unauthorized`,
     :class:`RegistryRefused`, :class:`Unreachable`.
     """
     reference = Reference.parse(name)
     if reference.digest:
         raise BadReference("an image is pushed by a tag", name, "Give it one: kit tag.")
-    with Client(reference.registry, insecure=insecure) as client, store.writing():
+    with Client(reference.registry, insecure=insecure, credentials=credentials) as client, store.writing():
         transfer = Transfer(client, reference.repository, store, progress)
         top = store.resolve(str(reference))
         parts = list(_parts(store, top))

@@ -23,15 +23,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cgroups": MECHANISM,
     "images": MECHANISM,
     "registries": MECHANISM | {"images"},
+    "containers": MECHANISM | {"cgroups", "images"},
+    "engine": MECHANISM | {"cgroups", "images", "registries", "containers"},
     "preflight": MECHANISM | {"namespaces", "cgroups"},
-    "checks": MECHANISM | {"namespaces", "cgroups", "images", "registries"},
-    "lab": MECHANISM | {"namespaces", "cgroups", "images", "registries", "checks", "preflight"},
+    "checks": MECHANISM | {"namespaces", "cgroups", "images", "registries", "containers", "engine"},
+    "lab": MECHANISM
+    | {"namespaces", "cgroups", "images", "registries", "containers", "engine", "checks", "preflight"},
 }
 # A room within a room that stands higher than the rest of it: a build runs programs, an image does not.
 UPSTAIRS = {"kit.images.build": {"namespaces", "cgroups"}}
 TOP = {"__init__", "__main__", "cli"}  # the roof: may import every room, and no room imports it
 SEEN = {"matplotlib", "ipywidgets", "anywidget"}  # what only the lab may use
-HEAVY = SEEN | {"pyroute2", "psutil", "IPython", "numpy", "jupyter_client", "nbformat", "traitlets"}
+HEAVY = SEEN | {"pyroute2", "aiohttp", "dns", "docker", "psutil", "IPython", "numpy", "jupyter_client", "nbformat", "traitlets"}
 
 
 def modules() -> dict[str, Path]:
@@ -139,7 +142,7 @@ def test_nobody_uses_pyplot() -> None:
 def test_a_file_is_read_in_one_sitting() -> None:
     lines = {module: len(file.read_text().splitlines()) for module, file in MODULES.items()}
     assert {module: count for module, count in lines.items() if count > 350} == {}
-    assert sum(lines.values()) < 21_500
+    assert sum(lines.values()) < 30_000
 
 
 def python(*arguments: str) -> str:

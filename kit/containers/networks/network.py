@@ -1,0 +1,228 @@
+"""A network: a bridge of this machine, and containers plugged into it. See veth(4), ip-link(8).
+
+The container's end of the cable has an address of the network's subnet; the bridge's own is its way out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from socket import if_nameindex, if_nametoindex
+
+from kit import owner
+from kit.containers.networks.place import Place, at
+from kit.containers.networks.rules import chains
+from kit.containers.networks.subnets import Leases, choose
+from kit.linux import forwarding, iptables, nftables
+from kit.linux.errors import KernelError
+from kit.linux.netlink import link_exists, visit
+from kit.owner import Owned
+
+_lock = threading.RLock()
+_networks: list[Network] = []
+
+
+@contextmanager
+def _one_program() -> Iterator[None]:
+    """While one program of the kit looks for a free subnet and takes it, others wait. See flock(2)."""
+    fd = os.open(owner.state_directory(), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _name(size: int) -> str:
+    """A free name for a link, ours by its beginning; at most 15 bytes are allowed."""
+    while link_exists(name := owner.prefix() + secrets.token_hex(size)):
+        pass
+    return name
+
+
+def _mac(ip: str) -> str:
+    """Made of the address: whoever has it next is known to the neighbours already."""
+    return (b"\x02\x42" + IPv4Address(ip).packed).hex(":")
+
+
+@dataclass(eq=False)
+class Endpoint:
+    """A container's interface on a network; ``names`` are what the network's other containers can call it."""
+
+    network: Network
+    ip: str
+    mac: str
+    interface: str
+    names: tuple[str, ...]
+    place: Place
+    link: Owned
+    id: str = field(default_factory=lambda: secrets.token_hex(32))
+
+    def stats(self) -> dict[str, int]:
+        """What it received and sent: rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, ...
+
+        Raises FileNotFoundError when it has ended.
+        """
+        counters = Path("/sys/class/net", self.link.path, "statistics")
+        pairs = (("rx", "tx"), ("tx", "rx"))  # what it sends, this end of the cable receives
+        kinds = ("bytes", "packets", "errors", "dropped")
+        return {
+            f"{a}_{kind}": int((counters / f"{b}_{kind}").read_text()) for a, b in pairs for kind in kinds
+        }
+
+
+class Network:
+    """A bridge with its subnet, packet rules and endpoints; see :meth:`create`."""
+
+    def __init__(self, name: str, id: str, leases: Leases, internal: bool) -> None:
+        self.name, self.id, self.internal = name, id, internal
+        self.subnet, self.gateway = str(leases.subnet), str(leases.gateway)
+        self.prefixlen = leases.subnet.prefixlen
+        self.bridge = _name(1)
+        self.resolves = name != "bridge"
+        self.endpoints: list[Endpoint] = []
+        self._leases = leases
+        self._owned: list[Owned] = []
+
+    @classmethod
+    def create(
+        cls, name: str, subnet: str | None = None, gateway: str | None = None, internal: bool = False,
+        driver: str = "bridge", id: str | None = None,
+    ) -> Network:  # fmt: skip
+        """Make a network, by default with a free subnet. ``internal``: its containers reach each other only.
+
+        On every one but that called ``bridge`` a name server answers names, as Docker's does. Raises
+        ValueError for another driver, or a subnet or gateway that can't be; KernelError EPERM.
+        """
+        if driver != "bridge":
+            raise ValueError(f"a network has the driver bridge here, and not {driver!r}")
+        with _lock, _one_program():
+            self = cls(name, id or secrets.token_hex(32), Leases(choose(subnet), gateway), internal)
+            _networks.append(self)
+            try:
+                self._make()
+            except BaseException:
+                self.close()
+                raise
+            return self
+
+    def _own(self, kind: str, path: str) -> str:
+        owner.journal().add(Owned(kind, path))
+        self._owned.append(Owned(kind, path))
+        return path
+
+    def _make(self) -> None:
+        from pyroute2 import IPRoute
+
+        def make() -> None:
+            with IPRoute() as ip:
+                ip.link("add", ifname=bridge, kind="bridge", address=_mac(self.gateway))
+                index = if_nametoindex(bridge)
+                ip.addr("add", index=index, address=self.gateway, prefixlen=self.prefixlen)
+                ip.link("set", index=index, state="up")
+
+        nftables.table_exists(self.bridge)  # or an error before anything is made
+        subnet, bridge, closed = self._leases.subnet, self._own("link", self.bridge), False
+        visit(f"make the bridge {bridge} of the network {self.name}", make)
+        if not self.internal:
+            value_before = self._own("forwarding", forwarding.file_in(owner.state_directory()))
+            try:
+                Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet").write_text("1")  # see rules.py
+                closed = forwarding.switch_on(value_before)
+            except OSError as error:
+                remedy = "It takes a /proc/sys that can be written, or else internal=True."
+                raise KernelError(f"switch forwarding on for {bridge}", error.errno or 0, remedy) from None
+        if iptables.drops_forwarded():
+            iptables.accept(self._own("iptables", bridge))
+        nftables.add_table(self._own("table", bridge), chains(bridge, subnet, self.internal, closed))
+
+    def connect(
+        self, netns: int | str, ip: str | None = None, aliases: Iterable[str] = (), mac: str | None = None,
+        interface: str | None = None,
+    ) -> Endpoint:  # fmt: skip
+        """Plug in a container, running or held: a process in it, or the path of its network namespace.
+
+        ``aliases`` are its names here, its own among them; its interface is by default the first free of
+        eth0, eth1, ... Raises ValueError for an address that can't be had; KernelError ENOENT when it has
+        ended, EINVAL for the host's network, EEXIST for an interface that it has already.
+        """
+        if mac is not None and len(bytes.fromhex(mac.replace(":", ""))) != 6:
+            raise ValueError(f"{mac!r} is no address like 02:42:ac:11:00:02")
+        with _lock:
+            leased = str(self._leases.take(ip))
+            try:
+                place = at(netns)
+            except BaseException:
+                self._leases.give_back(leased)
+                raise
+            names, link = tuple(alias.lower() for alias in aliases), Owned("link", _name(2))
+            interface, mac = interface or place.next_interface(), mac or _mac(leased)
+            endpoint = Endpoint(self, leased, mac, interface, names, place, link)
+            self.endpoints.append(endpoint)
+            place.endpoints.append(endpoint)
+            try:
+                owner.journal().add(endpoint.link)
+                visit(f"lay a cable to the network {self.name}", lambda: self._lay_cable(endpoint))
+                place.plug_in(endpoint)
+            except BaseException:
+                self.disconnect(endpoint)
+                raise
+            return endpoint
+
+    def _lay_cable(self, endpoint: Endpoint) -> None:
+        from pyroute2 import IPRoute
+
+        port, bridge = endpoint.link.path, if_nametoindex(self.bridge)
+        peer = {"ifname": endpoint.interface, "address": endpoint.mac, "net_ns_fd": endpoint.place.fd}
+        with IPRoute() as ip:
+            ip.link("add", ifname=port, kind="veth", peer=peer, master=bridge, state="up")
+            # hairpin: by its published port it may reach itself
+            ip.brport("set", index=if_nametoindex(port), mode=1)
+
+    def disconnect(self, endpoint: Endpoint, ended: bool = False) -> None:
+        """Unplug a container; a second time is fine.
+
+        With the network namespace of one that has ``ended`` goes its cable, some 20 ms later. We don't wait;
+        the journal lists it until it is seen gone.
+        """
+        with _lock:
+            if endpoint in self.endpoints:
+                self.endpoints.remove(endpoint)
+                self._leases.give_back(endpoint.ip)
+                if ended:
+                    self._owned.append(endpoint.link)
+                else:
+                    owner.release(endpoint.link)
+                endpoint.place.unplug(endpoint, ended)
+            there = {name for _, name in if_nameindex()}
+            for gone in [one for one in self._owned if one.kind == "link" and one.path not in there]:
+                self._owned.remove(gone)
+                owner.journal().forget(gone)
+
+    def close(self) -> None:
+        """Unplug all, and remove the network; a second time is fine."""
+        with _lock:
+            for endpoint in list(self.endpoints):
+                self.disconnect(endpoint)
+            while self._owned:
+                owned = self._owned.pop()
+                if not any(owned in other._owned for other in _networks):  # they share the forwarding
+                    owner.release(owned)
+            if self in _networks:
+                _networks.remove(self)
+
+    def __repr__(self) -> str:
+        return f"<Network {self.name}: {self.subnet} on {self.bridge}, {len(self.endpoints)} containers>"
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

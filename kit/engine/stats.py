@@ -1,0 +1,78 @@
+"""What a container uses, once a second, under the names of the Docker Engine API ("Get container stats")."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from kit.engine import asked
+from kit.engine.logs import stamp
+from kit.images.documents import Document
+
+if TYPE_CHECKING:
+    from kit.engine.container import Container
+    from kit.engine.server import Engine
+
+_CPU = {"total_usage": "usage", "usage_in_usermode": "user", "usage_in_kernelmode": "system"}
+_THROTTLING = {
+    "periods": "nr_periods", "throttled_periods": "nr_throttled", "throttled_time": "throttled_usec",
+}  # fmt: skip
+
+
+def _now(container: Container) -> Document:
+    """The part of the answer that is measured."""
+    task, plugged = container.task, container.plugged
+    if task is None:  # one that does not run uses nothing
+        return {"pids_stats": {}, "cpu_stats": {}, "memory_stats": {}, "blkio_stats": {}, "networks": {}}
+    used = task.stats()
+    io = [
+        {"major": 0, "minor": 0, "op": op, "value": used.get(key, 0)}
+        for op, key in (("read", "io_rbytes"), ("write", "io_wbytes"))
+    ]
+    usec = {name: used.get(f"cpu_{key}_usec", 0) * 1000 for name, key in _CPU.items()}
+    return {
+        "pids_stats": {"current": used.get("pids", 0), "limit": used.get("pids_limit", 0)},
+        "cpu_stats": {
+            "cpu_usage": usec, "system_cpu_usage": _machine(), "online_cpus": len(os.sched_getaffinity(0)),
+            "throttling_data": {name: used.get(f"cpu_{key}", 0) for name, key in _THROTTLING.items()},
+        },
+        "memory_stats": {
+            "usage": used.get("memory_bytes", 0), "limit": used.get("memory_limit_bytes", 0),
+            "stats": {"inactive_file": used.get("memory_inactive_file_bytes", 0)},
+        },
+        "blkio_stats": {"io_service_bytes_recursive": io},
+        "networks": {one.interface: one.stats() for one in plugged.endpoints.values()} if plugged else {},
+    }  # fmt: skip
+
+
+def _machine() -> int:
+    """Nanoseconds that all CPUs have spent, in the first line of /proc/stat: see proc(5)."""
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return sum(ticks) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@asked.route("GET", "/containers/{id}/stats")
+async def tell_stats(engine: Engine, request: web.Request) -> web.StreamResponse:
+    """GET /containers/{id}/stats: every second, or once, each with what was a second before."""
+    container, once = engine.find(request), not asked.flag(request, "stream", True)
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    about: Document = {"name": f"/{container.name}", "id": container.id, "num_procs": 0, "storage_stats": {}}
+    before: Document = {"cpu_stats": {}}
+    then = "0001-01-01T00:00:00Z"
+    while True:
+        found, now = await asyncio.to_thread(_now, container), stamp()
+        if then[0] != "0" or not once or container.task is None:
+            document = {"read": now, "preread": then, **about, **found, "precpu_stats": before["cpu_stats"]}
+            await response.prepare(request)
+            await response.write(json.dumps(document).encode() + b"\n")
+            if once:
+                return response
+        before, then = found, now
+        await asyncio.sleep(1)
+        if container.removed.is_set():
+            return response
