@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 UPSTAIRS = {"kit.images.build": {"namespaces", "cgroups"}}
 TOP = {"__init__", "__main__", "cli"}  # the roof: may import every room, and no room imports it
 SEEN = {"matplotlib", "ipywidgets", "anywidget"}  # what only the lab may use
-HEAVY = SEEN | {"pyroute2", "aiohttp", "dns", "docker", "psutil", "IPython", "numpy", "jupyter_client", "nbformat", "traitlets"}
+HEAVY = SEEN | {"aiohttp", "dns", "docker", "pyroute2", "psutil", "IPython", "numpy", "jupyter_client"}
+HEAVY |= {"nbformat", "traitlets"}
 
 
 def modules() -> dict[str, Path]:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 PROJECT = Path(__file__).parents[2]
-CONDA_NAMES = {"docker": "docker-py", "matplotlib": "matplotlib-base"}  # where conda-forge calls a package otherwise
+# Where conda-forge calls a package otherwise.
+CONDA_NAMES = {"docker": "docker-py", "matplotlib": "matplotlib-base"}
 REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*(.*)")
 
 
