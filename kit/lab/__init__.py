@@ -7,9 +7,12 @@ bound to.
 from kit.lab.beside import side_by_side
 from kit.lab.build import build
 from kit.lab.cgroups import cgroup_tree
+from kit.lab.costs import costs, starts
 from kit.lab.exchanges import exchanges, watching
 from kit.lab.explorer import explore
+from kit.lab.found import found
 from kit.lab.images import shared, sizes
+from kit.lab.lifecycle import lifecycle
 from kit.lab.limits import limits
 from kit.lab.live import live
 from kit.lab.namespaces import namespace_tree
@@ -19,15 +22,20 @@ from kit.lab.plot import plot
 from kit.lab.processes import process_tree
 from kit.lab.progress import progress
 from kit.lab.saved import saved
+from kit.lab.stats import stats
 from kit.lab.topology import topology
 from kit.lab.transfer import pull, push
+from kit.lab.wire import wire
 
 __all__ = [
     "Picture",
     "build",
     "cgroup_tree",
+    "costs",
     "exchanges",
     "explore",
+    "found",
+    "lifecycle",
     "limits",
     "live",
     "namespace_tree",
@@ -41,6 +49,9 @@ __all__ = [
     "shared",
     "side_by_side",
     "sizes",
+    "starts",
+    "stats",
     "topology",
     "watching",
+    "wire",
 ]

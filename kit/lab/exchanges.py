@@ -1,4 +1,4 @@
-"""What a client and a registry say to each other, as a sequence of arrows; also while they speak.
+"""What a client and a server say to each other, as a sequence of arrows; also while they speak.
 
 Every request is an arrow to the right, its answer one back, coloured by what was asked for. Bars at the side
 compare the bytes of the bodies.
@@ -6,7 +6,7 @@ compare the bytes of the bodies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -25,9 +25,8 @@ MOST = 30  # requests in one picture: the latest
 class Exchanges:
     """Requests and their answers, which show themselves; ``requests`` has them in their order."""
 
-    def __init__(self, registry: str, title: str, found: list[Any]) -> None:
-        self.registry, self.title = registry, title
-        self.requests = [request_of(one, registry) for one in found]
+    def __init__(self, server: str, title: str, requests: list[Request]) -> None:
+        self.server, self.title, self.requests = server, title, requests
 
     def html(self) -> str:
         """The sequence, as a table."""
@@ -35,9 +34,12 @@ class Exchanges:
         largest = max([1, *(max(one.up, one.down) for one in shown)])
         hidden = len(self.requests) - len(shown)
         more = f'<div class="kit-more">{count(hidden, "earlier request")} not shown</div>' if hidden else ""
-        ends = f'<div class="kit-ends"><b>client</b> <b>{escape(self.registry)}</b></div>'
-        body = "".join(_row(one, largest) for one in shown)
+        ends = f'<div class="kit-ends"><b>{escape(self._client())}</b> <b>{escape(self.server)}</b></div>'
+        body = "".join(self._row(one, largest) for one in shown)
         return table("exchanges.css", "kit-exchanges", self.title, self._said(), body, above=more + ends)
+
+    def _client(self) -> str:
+        return "client"
 
     def _said(self) -> str:
         up, down, fetched = (
@@ -46,6 +48,21 @@ class Exchanges:
         behind = f", {size(fetched)} fetched from the one behind it" if fetched else ""
         asked = count(len(self.requests), "request") if self.requests else "no request yet"
         return f"{asked}; {size(up)} to the registry, {size(down)} from it{behind}"
+
+    def _row(self, one: Request, largest: int) -> str:
+        """Two lines: what was asked, with the bytes that went along, and what was answered, with those."""
+        asked = f"<b>{escape(one.method)}</b> <code>{escape(short(one.path))}</code> {_small(one.asked)}"
+        fetched = f"{size(one.fetched)} fetched first" if one.fetched else ""
+        answered = " · ".join(filter(None, (fetched, one.answered)))
+        status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"
+        whole = escape(" ".join((one.path, one.asked)))
+        cells = {
+            "kind": f"<span>{one.kind}</span>",
+            "arrows": f'<div class="kit-asked" title="{whole}"><span>{asked}</span> <i>→</i></div>'
+            f'<div class="kit-answered" title="{escape(one.answered)}"><i>←</i> <span>{status}</span></div>',
+            "bytes": _bytes(one.up, largest) + _bytes(one.down, largest),
+        }
+        return row(f"{one.kind}{' kit-refused' * one.refused}", cells)
 
     def __str__(self) -> str:
         return "\n".join([f"{self.title}: {self._said()}", *map(str, self.requests)])
@@ -56,7 +73,10 @@ class Exchanges:
 
 def exchanges(what: Any, title: str = "") -> Exchanges:
     """Draw the requests of a Client, of a Registry (its log), or of a list of Exchange or Access."""
-    return Exchanges(name_of(what), title or "requests and answers", list(log_of(what)))
+    server = name_of(what)
+    return Exchanges(
+        server, title or "requests and answers", [request_of(one, server) for one in log_of(what)]
+    )
 
 
 @contextmanager
@@ -75,34 +95,25 @@ def watching(what: Any, title: str = "") -> Iterator[Exchanges]:
             if one is last:
                 break
             found.append(one)
-        view.requests = [request_of(one, view.registry) for one in reversed(found)]
+        view.requests = [request_of(one, view.server) for one in reversed(found)]
         return view._repr_mimebundle_()
 
+    with alongside(view, look):
+        yield view
+
+
+@contextmanager
+def alongside(view: Any, look: Callable[[], dict[str, str]]) -> Iterator[None]:
+    """Draw what ``look`` gives while the block is at work; outside of a notebook print ``view`` at the end."""
     if get_ipython() is not None:
         with following(look):
-            yield view
+            yield
         return
     try:
-        yield view
+        yield
     finally:
         look()
         print(view)
-
-
-def _row(one: Request, largest: int) -> str:
-    """Two lines: what was asked, with the bytes that went along, and what was answered, with those."""
-    asked = f"<b>{escape(one.method)}</b> <code>{escape(short(one.path))}</code> {_small(one.asked)}"
-    fetched = f"{size(one.fetched)} fetched first" if one.fetched else ""
-    answered = " · ".join(filter(None, (fetched, one.answered)))
-    status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"
-    whole = escape(" ".join((one.path, one.asked)))
-    cells = {
-        "kind": f"<span>{one.kind}</span>",
-        "arrows": f'<div class="kit-asked" title="{whole}"><span>{asked}</span> <i>→</i></div>'
-        f'<div class="kit-answered" title="{escape(one.answered)}"><i>←</i> <span>{status}</span></div>',
-        "bytes": _bytes(one.up, largest) + _bytes(one.down, largest),
-    }
-    return row(f"{one.kind}{' kit-refused' * one.refused}", cells)
 
 
 def _small(text: str) -> str:

@@ -1,0 +1,19 @@
+"""What running containers use, as it happens: the live view of their control groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kit.lab.live import LiveView
+
+if TYPE_CHECKING:
+    from kit.engine import Engine
+
+
+def stats(engine: Engine, *names: str, seconds: float = 20, hz: float = 10, title: str = "") -> LiveView:
+    """Watch up to four running containers of an engine, by name or id; as :func:`kit.lab.live`.
+
+    Returns at once; ``view.wait()`` blocks until ``seconds`` have passed or they have ended, and a still
+    picture stands there. Raises ValueError for a container that does not run, and as live does.
+    """
+    raise NotImplementedError
