@@ -53,3 +53,25 @@ apt_install() {
     "${apt[@]}" install --yes --no-install-recommends $missing >/dev/null </dev/null ||
         die "apt could not install: $missing (its reason stands above). Nothing else was changed."
 }
+
+# unpack PROGRAM PACKAGE...: take a program out of the first of these packages that there is, into .venv/bin, unless it is
+# on PATH. Installed, such a package would start a service on the reader's machine.
+unpack() {
+    local program=$1 package download found
+    ! PATH=$PROJECT/.venv/bin:$PATH command -v "$program" >/dev/null || return 0
+    shift
+    if ! command -v apt-get >/dev/null; then
+        say "This is not Debian or Ubuntu: install the command $program yourself."
+        return 0
+    fi
+    for package in "$@"; do
+        [ -z "$(apt-cache show --no-all-versions "$package" 2>/dev/null)" ] || break
+    done
+    say "Unpacking the command $program from the package $package into .venv/bin: installed, the package would start a service"
+    download=$(mktemp -d)
+    (cd "$download" && apt-get -qq -o APT::Sandbox::User=root download "$package" >/dev/null && dpkg -x "$package"_*.deb .) ||
+        die "apt-get could not download $package (its reason stands above). Is there a network? Then run 'apt-get update' and this command again."
+    found=$(find "$download/usr" -type f -name "$program" -perm -u+x | head -n 1)
+    install -m 755 "$found" "$PROJECT/.venv/bin/"
+    rm -r "$download"
+}

@@ -29,9 +29,11 @@ find_python() {
 packages=(busybox-static iproute2 iputils-ping util-linux)
 if [ "$purpose" = test ]; then
     packages+=(gcc git libatomic1 libc6-dev mount openssl qemu-system-x86 qemu-user) # libatomic1: Playwright's driver links to it
-    packages+=(buildah crun podman skopeo umoci)                              # they read the kit's images, and it reads theirs
+    packages+=(buildah crun podman runc skopeo umoci) # they read the kit's images and bundles, and it reads theirs
+    packages+=(curl iptables)                         # networks
     # Ubuntu's chromium package only points to a snap, which a container or a root session can't use: see below.
-    [ "$(os_release ID)" = ubuntu ] || packages+=(chromium)
+    # Its docker-compose is too old for its Python; Debian's brings no engine along.
+    [ "$(os_release ID)" = ubuntu ] || packages+=(chromium docker-compose)
 fi
 
 python=$(find_python)
@@ -73,13 +75,10 @@ if [ "$purpose" = test ] && ! browser >/dev/null; then
         say "Playwright could not get a Chromium (its reason stands above). All but the browser test will run."
     fi
 fi
-if [ "$purpose" = test ] && ! PATH=$PROJECT/.venv/bin:$PATH command -v docker-registry >/dev/null; then
-    say "Unpacking Debian's docker-registry into .venv/bin: installed as a package, it would serve on port 5000 from now on"
-    download=$(mktemp -d)
-    (cd "$download" && apt-get -qq download docker-registry >/dev/null && dpkg -x docker-registry_*.deb .) ||
-        die "apt-get could not download docker-registry (its reason stands above). Is there a network? Then run this command again."
-    cp "$download/usr/bin/docker-registry" .venv/bin/
-    rm -r "$download"
+unpack docker docker-cli docker.io # Debian 12's docker.io has the command and the engine in one
+if [ "$purpose" = test ]; then
+    unpack docker-registry docker-registry
+    unpack docker-compose docker-compose-v2 # Ubuntu's: see above
 fi
 printf %s "$state" >"$stamp"
 # After `sudo make lab` the environment belongs to whom the project belongs.
