@@ -1,7 +1,7 @@
 """What a client and a server say to each other, as a sequence of arrows; also while they speak.
 
 Every request is an arrow to the right, its answer one back, coloured by what was asked for. Bars at the side
-compare the bytes of the bodies.
+compare the bytes of the bodies. See :mod:`kit.lab.wire` for those of an engine.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ MOST = 30  # requests in one picture: the latest
 class Exchanges:
     """Requests and their answers, which show themselves; ``requests`` has them in their order."""
 
+    word = "exchanges"
+
     def __init__(self, server: str, title: str, requests: list[Request]) -> None:
         self.server, self.title, self.requests = server, title, requests
 
@@ -36,7 +38,14 @@ class Exchanges:
         more = f'<div class="kit-more">{count(hidden, "earlier request")} not shown</div>' if hidden else ""
         ends = f'<div class="kit-ends"><b>{escape(self._client())}</b> <b>{escape(self.server)}</b></div>'
         body = "".join(self._row(one, largest) for one in shown)
-        return table("exchanges.css", "kit-exchanges", self.title, self._said(), body, above=more + ends)
+        return table(
+            "exchanges.css",
+            f"kit-exchanges kit-{self.word}",
+            self.title,
+            self._said(),
+            body,
+            above=more + ends,
+        )
 
     def _client(self) -> str:
         return "client"
@@ -46,29 +55,36 @@ class Exchanges:
             sum(getattr(one, name) for one in self.requests) for name in ("up", "down", "fetched")
         )
         behind = f", {size(fetched)} fetched from the one behind it" if fetched else ""
-        asked = count(len(self.requests), "request") if self.requests else "no request yet"
-        return f"{asked}; {size(up)} to the registry, {size(down)} from it{behind}"
+        return f"{self._asked()}; {size(up)} to the registry, {size(down)} from it{behind}"
+
+    def _asked(self) -> str:
+        return count(len(self.requests), "request") if self.requests else "no request yet"
 
     def _row(self, one: Request, largest: int) -> str:
-        """Two lines: what was asked, with the bytes that went along, and what was answered, with those."""
+        """Two lines: what was asked and what was answered, which open to the bodies that are known."""
         asked = f"<b>{escape(one.method)}</b> <code>{escape(short(one.path))}</code> {_small(one.asked)}"
         fetched = f"{size(one.fetched)} fetched first" if one.fetched else ""
         answered = " · ".join(filter(None, (fetched, one.answered)))
         status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"
-        whole = escape(" ".join((one.path, one.asked)))
+        whole, (sent, received) = " ".join((one.path, one.asked)), one.bodies
         cells = {
             "kind": f"<span>{one.kind}</span>",
-            "arrows": f'<div class="kit-asked" title="{whole}"><span>{asked}</span> <i>→</i></div>'
-            f'<div class="kit-answered" title="{escape(one.answered)}"><i>←</i> <span>{status}</span></div>',
-            "bytes": _bytes(one.up, largest) + _bytes(one.down, largest),
+            "arrows": _line("asked", whole, f"<span>{asked}{_cue(sent)}</span> <i>→</i>", sent)
+            + _line("answered", one.answered, f"<i>←</i> <span>{status}{_cue(received)}</span>", received),
+            "beside": self._beside(one, largest),
         }
-        return row(f"{one.kind}{' kit-refused' * one.refused}", cells)
+        look = one.flow.replace(" ", "-")
+        return row(f"{one.kind} kit-{look}{' kit-refused' * one.refused}", cells)
+
+    def _beside(self, one: Request, largest: int) -> str:
+        """The bytes that went along, each at its line."""
+        return _bytes(one.up, largest) + _bytes(one.down, largest)
 
     def __str__(self) -> str:
         return "\n".join([f"{self.title}: {self._said()}", *map(str, self.requests)])
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": f"[exchanges] {self.title}", "text/html": self.html()}
+        return {"text/plain": f"[{self.word}] {self.title}", "text/html": self.html()}
 
 
 def exchanges(what: Any, title: str = "") -> Exchanges:
@@ -104,7 +120,7 @@ def watching(what: Any, title: str = "") -> Iterator[Exchanges]:
 
 @contextmanager
 def alongside(view: Any, look: Callable[[], dict[str, str]]) -> Iterator[None]:
-    """Draw what ``look`` gives while the block is at work; outside of a notebook print ``view`` at the end."""
+    """Draw what ``look`` gives while the block is at work; outside of a notebook print ``view`` after it."""
     if get_ipython() is not None:
         with following(look):
             yield
@@ -114,6 +130,15 @@ def alongside(view: Any, look: Callable[[], dict[str, str]]) -> Iterator[None]:
     finally:
         look()
         print(view)
+
+
+def _line(look: str, title: str, inner: str, body: str) -> str:
+    line = f'<div class="kit-{look}" title="{escape(title)}">{inner}</div>'
+    return f"<details><summary>{line}</summary><pre>{escape(body)}</pre></details>" if body else line
+
+
+def _cue(body: str) -> str:
+    return ' <small class="kit-cue">body</small>' if body else ""
 
 
 def _small(text: str) -> str:

@@ -1,6 +1,6 @@
 """A request and its answer in a line each, from what a client or a registry noted of it.
 
-What is long is cut: of a digest the first 12 characters stay, of an upload's name 8.
+What is long is cut: of a digest and of an id the first 12 characters stay, of an upload's name 8.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ ANSWERED = (
     "OCI-Filters-Applied", "WWW-Authenticate",
 )  # fmt: skip
 _DIGEST, _UPLOAD = r"(sha\d+(?::|%3A)[0-9a-f]{12})[0-9a-f]+", r"(?<=/uploads/)([\w-]{8})[\w=-]+"
+_ID = r"\b([0-9a-f]{12})[0-9a-f]{52}\b"  # of a container, a network, an exec
 _STATE = r"(?<==)([\w-]{8})[\w=%-]{32,}"  # what a registry wants to be reminded of
 _CODE = re.compile(rb'"code": *"([A-Z_]{1,50})"')
 
 
 class Request(NamedTuple):
-    """``up`` and ``down`` are bytes of bodies; ``fetched`` those that a mirror had to get for the answer."""
+    """``up`` and ``down`` are bytes of bodies; ``fetched`` those that a mirror had to get for the answer.
+
+    An engine's also say how the answer flows, ``at`` what second it came, and what the bodies begin with.
+    """
 
     kind: str
     method: str
@@ -48,6 +52,9 @@ class Request(NamedTuple):
     up: int
     down: int
     fetched: int = 0
+    flow: str = "whole"
+    at: float = 0.0
+    bodies: tuple[str, str] = ("", "")
 
     @property
     def refused(self) -> bool:
@@ -98,7 +105,7 @@ def request_of(one: Any, registry: str) -> Request:
 
 def short(text: str) -> str:
     """A line with what is long in it cut."""
-    for long in (_DIGEST, _UPLOAD, _STATE):
+    for long in (_DIGEST, _UPLOAD, _STATE, _ID):
         text = re.sub(long, r"\1…", text)
     return re.sub(r"application/vnd\.([\w.]+)\+json", r"\1", text)
 
