@@ -1,22 +1,168 @@
-"""A container's life: the states that there are, and the way that one really took."""
+"""A container's life: the states that there are, and the way that one really took.
+
+The states are those of the Docker Engine API ("State" of a container), the ways between them its events.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
-from kit.lab.picture import Picture
+from kit.lab.palette import BLUE, INK, RULE
+from kit.lab.picture import Picture, canvas
+from kit.lab.tree import box, cut, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from kit.engine import Engine
+
+# All in CSS pixels, y running down.
+WIDE, TALL = 96.0, 46.0  # a state's box
+WIDTH, HEIGHT, TOP = 850.0, 282.0, 30.0
+PLACES = {
+    "created": (160.0, 150.0), "running": (374.0, 150.0), "paused": (374.0, 30.0), "exited": (602.0, 150.0),
+    "removed": (792.0, 150.0),
+}  # fmt: skip
+STATES = {
+    "create": "created", "start": "running", "pause": "paused", "unpause": "running", "die": "exited",
+    "destroy": "removed",
+}  # fmt: skip
+
+
+class Way(NamedTuple):
+    """What leads along it, the line, and where the words stand: the figures one line below."""
+
+    said: str
+    line: tuple[tuple[float, float], ...]
+    x: float
+    y: float
+    align: str = "center"
+    below: float = 28.0
+
+
+WAYS = {
+    ("", "created"): Way("docker create", ((16, 150), (112, 150)), 62, 136),
+    ("created", "running"): Way("docker start", ((208, 150), (326, 150)), 266, 136),
+    ("running", "paused"): Way("docker pause", ((356, 127), (356, 53)), 346, 83, "right", 16),
+    ("paused", "running"): Way("docker unpause", ((392, 53), (392, 127)), 402, 83, "left", 16),
+    ("running", "exited"): Way("its end, docker stop, kill", ((422, 150), (554, 150)), 488, 136),
+    ("exited", "running"): Way(
+        "docker start", ((602, 173), (602, 214), (374, 214), (374, 173)), 488, 201, below=27
+    ),
+    ("exited", "removed"): Way("docker rm", ((650, 150), (744, 150)), 696, 136),
+    ("created", "removed"): Way(
+        "docker rm", ((160, 173), (160, 258), (792, 258), (792, 173)), 488, 246, below=26
+    ),
+}
+
+
+class Step(NamedTuple):
+    """One way taken: when, in seconds since the first event, and the exit status where it was the end."""
+
+    way: tuple[str, str]
+    at: float
+    status: str = ""
 
 
 def lifecycle(
-    events: Iterable[Mapping[str, Any]] = (), container: str = "", title: str = "the life of a container"
+    engine: Engine | None = None, container: str = "", title: str = "the life of a container"
 ) -> Picture:
-    """Draw the states of a container and the commands between them; the way one took bold, with its times.
+    """Draw a container's states and the commands between them; the way one took bold, with its times.
 
-    ``events`` are those of the Docker Engine API: ``engine.events.kept``, a list of what the SDK's
-    ``client.events(since=..., until=..., decode=True)`` gives, or the lines of ``docker events --format
-    '{{json .}}'`` through ``json.loads``. ``container`` is a name or the beginning of an id; without one it
-    is the container that was heard of last. Without events the states alone are drawn. Times are seconds
-    since the first event. Raises ValueError for events that tell nothing of that container.
+    ``container`` is a name, or the beginning of an id, that the engine's events tell of, also of one that
+    was removed since. A time is in seconds since the first of them; in the boxes stands how long each state
+    lasted. Without an engine the states alone are drawn. Raises ValueError where no event is about it.
     """
-    raise NotImplementedError
+    about, steps = _life(engine, container) if engine else ("", [])
+    moved = TOP if steps else 0.0
+    figure, axes = canvas(WIDTH, HEIGHT + moved)
+    axes.set_ylim(HEIGHT, -moved)  # room for the name, above
+    if about:
+        write(axes, 16, 13 - moved, about, bold=True, size=10.5)
+    spent: dict[str, float] = {}
+    for step, then in pairwise(steps):
+        spent[step.way[1]] = spent.get(step.way[1], 0.0) + then.at - step.at
+    reached = {step.way[1] for step in steps}
+    for way in WAYS:
+        _way(axes, way, [(number, step) for number, step in enumerate(steps, 1) if step.way == way])
+    for state, (x, y) in PLACES.items():
+        there = state in reached
+        colour, fill, edge = (BLUE, 0.16, 2.4) if there else (RULE, 0.06, 1.0)
+        box(axes, x - WIDE / 2, y - TALL / 2, WIDE, TALL, colour, fill=fill, edge=edge, radius=7)
+        write(axes, x, y - (9 if state in spent else 0), state, bold=there, size=11, align="center")
+        if state in spent:
+            write(axes, x, y + 10, _seconds(spent[state]), size=9.5, align="center")
+    return Picture(figure, title, f"{title}. {_words(about, steps)}")
+
+
+def _life(engine: Engine, container: str) -> tuple[str, list[Step]]:
+    """Whose life it is, and its steps."""
+    heard = [one for one in list(engine.events.kept) if one["Type"] == "container"]
+    fits = [
+        one for one in heard
+        if container and (one["Actor"]["Attributes"].get("name") == container.lstrip("/")
+                          or one["Actor"]["ID"].startswith(container))
+    ]  # fmt: skip
+    if not fits:
+        raise ValueError(f"lifecycle: no event is about {container!r}; give a container's name or id")
+    whole = fits[-1]["Actor"]["ID"]  # of several that had the name, the last
+    events = [one for one in heard if one["Actor"]["ID"] == whole and one["Action"] in STATES]
+    steps, state = [], ""
+    for event in events:
+        at, status = (event["timeNano"] - events[0]["timeNano"]) / 1e9, ""
+        if event["Action"] == "die":
+            status = event["Actor"]["Attributes"].get("exitCode", "")
+            if state == "paused":  # the frozen can't die: it was thawed for that
+                steps.append(Step(("paused", "running"), at))
+                state = "running"
+        steps.append(Step((state, STATES[event["Action"]]), at, status))
+        state = STATES[event["Action"]]
+    attributes = fits[-1]["Actor"]["Attributes"]
+    return cut(f"{attributes.get('name', '')}   {whole[:12]}   {attributes.get('image', '')}"), steps
+
+
+def _way(axes: Axes, way: tuple[str, str], taken: list[tuple[int, Step]]) -> None:
+    said, line, x, y, align, below = WAYS[way]
+    colour, width = (BLUE, 2.8) if taken else (RULE, 1.0)
+    xs, ys = zip(*line, strict=True)
+    axes.plot(xs[:-1] + xs[-1:], ys, color=colour, linewidth=width, solid_joinstyle="round", zorder=0.5)
+    head = {
+        "arrowstyle": "-|>,head_width=.32,head_length=.6",
+        "color": colour,
+        "linewidth": width,
+        "shrinkB": 0,
+    }
+    axes.annotate("", line[-1], line[-2], arrowprops={**head, "shrinkA": 0})
+    write(axes, x, y, said, bold=bool(taken), size=9, align=align)
+    for row, text in enumerate(_taken(taken)):
+        write(axes, x, y + below + 15 * row, text, bold=True, size=9, align=align, colour=INK)
+
+
+def _taken(taken: list[tuple[int, Step]]) -> list[str]:
+    """The figures at a way: which steps it was, and when; of many the first and the last."""
+    if len(taken) > 2:
+        (first, begun), (last, ended) = taken[0], taken[-1]
+        texts = [f"{len(taken)} times, {first} to {last}:", f"{begun.at:.2f} to {ended.at:.2f} s"]
+    else:
+        texts = [f"{number}:  {_seconds(step.at)}" for number, step in taken]
+    statuses = dict.fromkeys(step.status for _, step in taken if step.status)
+    return texts + [f"exit status {', '.join(statuses)}"] * bool(statuses)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms" if seconds < 0.1 else f"{seconds:.2f} s"
+
+
+def _words(about: str, steps: list[Step]) -> str:
+    """The drawing said in sentences."""
+    if not steps:
+        ways = [
+            f"{way.said} leads from {here or 'nothing'} to {there}" for (here, there), way in WAYS.items()
+        ]
+        return f"States: {', '.join(PLACES)}. {'; '.join(ways)}."
+    went = [
+        f"{step.way[1]} after {_seconds(step.at)}" + f" with exit status {step.status}" * bool(step.status)
+        for step in steps
+    ]
+    return f"{' '.join(about.split())}: {', '.join(went)}."

@@ -27,7 +27,7 @@ def _mib(value: int) -> str:
     return f"{value / MIB:g} MiB" if value < 1024 * MIB else f"{value / (1024 * MIB):.3g} GiB"
 
 
-def _human(name: str, value: Any) -> str:
+def human(name: str, value: Any) -> str:
     """A limit as a reader says it."""
     if value == "max" or (name == "cpu.max" and value[0] == "max"):
         return "no limit"
@@ -110,7 +110,7 @@ class LimitSliders:
         """The limits as they stand, and each file with the text that was last written for them."""
         rows = []
         for name in self.sliders:
-            value = _human(name, self.group[name])
+            value = human(name, self.group[name])
             files = {written.path: written.text for written in self.group.written if written.name == name}
             for path, text in files.items() or [("not written yet", "")]:
                 rows.append((name, value, path, text))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from IPython.core.getipython import get_ipython
@@ -31,10 +32,12 @@ GRACE = 1.0  # seconds without any process before the subject counts as ended: o
 class LiveView:
     """A running view; made by :func:`live`. It ends by itself, by ``stop()`` or by its button."""
 
-    def __init__(self, groups: tuple[Any, ...], seconds: float, hz: float, title: str) -> None:
+    def __init__(
+        self, groups: tuple[Any, ...], names: Sequence[str], seconds: float, hz: float, title: str
+    ) -> None:
         from kit.cgroups import Sampler
 
-        self.groups, self.seconds, self.title = groups, float(seconds), title
+        self.groups, self.names, self.seconds, self.title = groups, list(names), float(seconds), title
         self.ended = ""
         """Why the view ended; empty while it runs."""
         self._frames: list[list[Frame]] = []
@@ -46,16 +49,15 @@ class LiveView:
         self._display_id = f"kit-live-{uuid.uuid4().hex}"
         self._shown_by: object = None
         self._picture: Picture | None = None
-        names = [str(group.name) for group in groups]
         self._canvas = Canvas(
-            self.stop, title=title, groups=names, seconds=self.seconds, window=min(30.0, self.seconds)
+            self.stop, title=title, groups=self.names, seconds=self.seconds, window=min(30.0, self.seconds)
         )
         self._thread = threading.Thread(target=self._run, name=f"kit-live {' '.join(names)}", daemon=True)
 
     @property
     def recordings(self) -> dict[str, list[Frame]]:
         """The frames so far, by the group's name."""
-        return {str(group.name): [rows[i] for rows in self._frames] for i, group in enumerate(self.groups)}
+        return {name: [rows[i] for rows in self._frames] for i, name in enumerate(self.names)}
 
     @property
     def frames(self) -> list[Frame]:
@@ -194,13 +196,15 @@ def _alive(group: Any) -> bool | None:
         return None
 
 
-def live(*groups: Any, seconds: float = 20, hz: float = 10, title: str = "") -> LiveView:
+def live(
+    *groups: Any, names: Sequence[str] = (), seconds: float = 20, hz: float = 10, title: str = ""
+) -> LiveView:
     """Watch one control group, or up to four side by side, while the cells that follow run.
 
     Returns at once. The view ends after ``seconds``, when the last process has ended or the group is removed,
     or when the reader presses Stop; then a still picture takes its place. ``view.wait()`` blocks until then,
     so that a notebook run from top to bottom holds the picture. ``hz`` is the number of frames per second, 1
-    to 25.
+    to 25; ``names`` are the groups' own unless given.
 
     Raises ValueError for no group, more than four, a time that isn't between 0 and 3600 seconds, or another
     ``hz``; CgroupError when a group has been closed.
@@ -214,9 +218,9 @@ def live(*groups: Any, seconds: float = 20, hz: float = 10, title: str = "") -> 
         raise ValueError(f"live: seconds={seconds!r}; give more than 0 and at most 3600")
     if not 1 <= hz <= 25:
         raise ValueError(f"live: hz={hz!r}; give 1 to 25 frames per second")
-    names = [str(group.name) for group in groups]
+    names = list(names) or [str(group.name) for group in groups]
     subject = f"{' and '.join(names)} {'use' if len(names) > 1 else 'uses'}"
-    view = LiveView(groups, seconds, hz, title or f"what {subject}")
+    view = LiveView(groups, names, seconds, hz, title or f"what {subject}")
     view._start()
     view._ipython_display_()
     return view

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kit.lab.live import LiveView
+from kit.lab.live import LiveView, live
 
 if TYPE_CHECKING:
     from kit.engine import Engine
@@ -16,4 +16,9 @@ def stats(engine: Engine, *names: str, seconds: float = 20, hz: float = 10, titl
     Returns at once; ``view.wait()`` blocks until ``seconds`` have passed or they have ended, and a still
     picture stands there. Raises ValueError for a container that does not run, and as live does.
     """
-    raise NotImplementedError
+    found = [engine.find(name) for name in names]
+    for one in found:
+        if one.task is None:
+            raise ValueError(f"stats: {one.name} does not run; start it first")
+    groups = {one.name: one.task.group for one in found if one.task}
+    return live(*groups.values(), names=list(groups), seconds=seconds, hz=hz, title=title)
