@@ -24,7 +24,7 @@ from kit.images.image import diff_ids, write_manifest
 from kit.images.layer import MEDIA_TYPES
 from kit.images.reference import Reference
 from kit.images.save import CONTAINERD_NAME, check
-from kit.images.store import NAME, Store
+from kit.images.store import NAME, UNNAMED, Store
 from kit.images.tar import Limits, Tar
 
 _LIMITS = Limits(entries=100_000)  # an image has about a hundred layers at most
@@ -33,16 +33,19 @@ _BLOB = re.compile(r"blobs/(sha256|sha512)/(.*)")
 _HOSTILE = "It was made to do harm, or by a tool with a fault: don't use it."
 
 
-def load(store: Store, source: Path | BinaryIO, name: str = "") -> dict[str, Descriptor]:
+def load(
+    store: Store, source: Path | BinaryIO, name: str = "", unnamed: bool = False
+) -> dict[str, Descriptor]:
     """Load every image of an archive, or of an OCI layout in a directory; the names and what they stand for.
 
-    A ``name`` is given to the only image, in place of its own. Nothing is named unless all is well. Raises
+    A ``name`` is given to the only image, in place of its own; ``unnamed`` ones are refused, or kept so.
+    Nothing is named unless all is well. Raises
     :class:`BadArchive` for other content and for hostile members, :class:`BlobCorrupt`,
     :class:`LayerCorrupt`, :class:`BadManifest`, and OSError where ``source`` can't be read.
     """
     if isinstance(source, Path) and not source.is_dir():
         with source.open("rb") as file:
-            return load(store, file, name)
+            return load(store, file, name, unnamed)
     with store.writing():
         files = _Files(store)
         if isinstance(source, Path):
@@ -55,6 +58,8 @@ def load(store: Store, source: Path | BinaryIO, name: str = "") -> dict[str, Des
             found = list(_from_manifest_json(files))
         else:
             raise BadArchive("neither index.json nor manifest.json is in it", remedy="It holds no image.")
+        if unnamed:
+            found = [(own or UNNAMED + one.digest, one) for own, one in found]
         named = _named(found, name)
         for descriptor in named.values():
             check(store, descriptor)
@@ -70,7 +75,9 @@ def _named(found: list[tuple[str, Descriptor]], name: str) -> dict[str, Descript
         return {str(Reference.parse(name)): found[0][1]}
     if not found or not all(own for own, _ in found):
         raise BadArchive("an image in it has no name of its own", remedy="Load it with a name.")
-    return {str(Reference.parse(own)): descriptor for own, descriptor in found}
+    return {
+        own if own.startswith(UNNAMED) else str(Reference.parse(own)): descriptor for own, descriptor in found
+    }
 
 
 class _Files:

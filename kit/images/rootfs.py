@@ -106,12 +106,15 @@ def mount(store: Store, image: Image | None, *, read_only: bool = False) -> Root
             if not lower_dirs:
                 lower_dirs = [directory / "lower"]
                 lower_dirs[0].mkdir()
-        _mount(directory, lower_dirs, MountFlags.RDONLY if read_only else 0)
+        overlay(directory, lower_dirs, MountFlags.RDONLY if read_only else 0)
         return Rootfs(image, directory, lower_dirs, cleanup.pop_all())
 
 
-def _mount(directory: Path, lower_dirs: list[Path], flags: int) -> None:
-    """Mount the overlay; where the paths don't fit into the options, open descriptors stand for them."""
+def overlay(directory: Path, lower_dirs: list[Path], flags: int = 0) -> None:
+    """Mount ``upper`` over the layers at ``merged``, all below a directory. Raises KernelError.
+
+    Where the paths don't fit into the options, open descriptors stand for them.
+    """
     paths = [*map(str, lower_dirs), str(directory / "upper"), str(directory / "work")]
     options = _options(paths)
     with ExitStack() as opened:

@@ -22,7 +22,7 @@ from kit.images.find import find, name_of
 from kit.images.gc import reachable
 from kit.images.image import Image
 from kit.images.reference import Reference
-from kit.images.store import LAYOUT, NAME, Store
+from kit.images.store import LAYOUT, NAME, UNNAMED, Store
 
 CONTAINERD_NAME = "io.containerd.image.name"  # under this key Docker, from version 25 on, keeps the name
 Layout = Literal["docker", "docker-old", "oci"]
@@ -111,10 +111,10 @@ def _add_layout(archive: tarfile.TarFile, store: Store, whole: dict[str, Descrip
     for digest in sorted(reachable(store, whole.values())):
         with store.open(digest) as file:
             _add(archive, _blob(digest), file, file.size)
-    entries = [
-        {**descriptor.to_json(), "annotations": {NAME: name, CONTAINERD_NAME: name}}
-        for name, descriptor in whole.items()
-    ]
+    entries = []
+    for name, descriptor in whole.items():
+        named = {} if name.startswith(UNNAMED) else {"annotations": {NAME: name, CONTAINERD_NAME: name}}
+        entries.append({**descriptor.to_json(), **named})
     _add_document(archive, "index.json", {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
 
 
@@ -152,5 +152,6 @@ def _add_manifest_json(archive: tarfile.TarFile, images: dict[str, Image], layou
     for name, image in images.items():
         config, layers = _files(image, layout)
         entry = manifest.setdefault(config, {"Config": config, "RepoTags": [], "Layers": layers})
-        entry["RepoTags"].append(Reference.parse(name).familiar())
+        if not name.startswith(UNNAMED):
+            entry["RepoTags"].append(Reference.parse(name).familiar())
     _add_document(archive, "manifest.json", list(manifest.values()))

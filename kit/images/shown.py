@@ -10,7 +10,7 @@ from kit.images.errors import BadReference, ImageError
 from kit.images.find import names
 from kit.images.image import Image
 from kit.images.reference import Reference
-from kit.images.store import Store
+from kit.images.store import UNNAMED, Store
 from kit.show import Table, size
 
 _LONG = 45  # characters of a history's line, as Docker cuts them
@@ -61,7 +61,7 @@ def history(image: Image, cut: bool = True) -> Table:
 
 def inspect(image: Image) -> Document:
     """What `docker image inspect` tells, under its keys."""
-    tags = [split(name) for name in names(image.store, image)]
+    tags = [split(name) for name in names(image.store, image) if not name.startswith(UNNAMED)]
     platform = image.platform
     return {
         "Id": image.id,
@@ -101,6 +101,8 @@ def _plain(text: object) -> str:
 
 def split(name: str) -> tuple[str, str]:
     """Repository and tag as Docker shows them; a name that other tools gave stands as it is."""
+    if name.startswith(UNNAMED):
+        return "<none>", "<none>"
     try:
         reference = Reference.parse(name)
     except BadReference:

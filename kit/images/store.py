@@ -30,6 +30,7 @@ from kit.images.documents import Document
 from kit.images.errors import AGAIN, BadArchive, BadReference, BlobCorrupt, BlobMissing, UnknownImage
 
 NAME = "org.opencontainers.image.ref.name"  # annotations.md: the key under which index.json keeps a name
+UNNAMED = "NONE@"  # before its digest: what keeps an image that has no name; no Reference begins so
 LAYOUT = {"imageLayoutVersion": "1.0.0"}  # what the file oci-layout says
 _NAME = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:@+/\[\]-]{0,511}")  # wide enough for every reference
 

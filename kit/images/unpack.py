@@ -42,6 +42,8 @@ def unpack(
     below: Sequence[Path] = (),
     allow_devices: bool = False,
     limits: Limits = LIMITS,
+    plain: bool = False,
+    owner: tuple[int, int] | None = None,
 ) -> str:
     """Unpack the layer in ``stream`` (tar, gzip or zstd) into ``directory``; its diff id.
 
@@ -49,12 +51,15 @@ def unpack(
     ``below`` are the directories of the layers under it, topmost first. Owners are set as root only; setuid
     bits, setgid bits and capabilities are kept only together with the owner.
 
+    ``plain`` is for an archive that is no layer: it has no whiteouts, and no directory takes the place of
+    what is none, nor the other way. ``owner`` (user, group) gets all of it.
+
     Raises HostileLayer, LayerCorrupt (damaged, or not of ``diff_id``), ImageError (the file system refuses).
     The directory then holds a part of the layer: remove it.
     """
     tar = Tar(decompressed(stream), limits)
     with closing(Beneath(directory, below)) as beneath:
-        unpacker = _Unpacker(tar, beneath, allow_devices)
+        unpacker = _Unpacker(tar, beneath, allow_devices, plain, owner)
         for member in tar.members():
             with _speaking_of(member):
                 unpacker.add(member)
@@ -67,8 +72,11 @@ def unpack(
 class _Unpacker:
     """Makes one member after the other, and finishes the directories when nothing more comes into them."""
 
-    def __init__(self, tar: Tar, beneath: Beneath, allow_devices: bool) -> None:
+    def __init__(
+        self, tar: Tar, beneath: Beneath, allow_devices: bool, plain: bool, owner: tuple[int, int] | None
+    ) -> None:
         self.tar, self.beneath, self.allow_devices = tar, beneath, allow_devices
+        self.plain, self.owner = plain, owner
         self.own = os.geteuid() == 0
         self.directories: dict[tuple[int, int], tuple[list[str], Member]] = {}
 
@@ -82,9 +90,11 @@ class _Unpacker:
             self.directories[_identity(os.fstat(self.beneath.root))] = parts, member
             return
         self.beneath.enter(parts[:-1])
-        if any(part.startswith(WHITEOUT) for part in parts):
-            apply_whiteout(parts, member.kind, self.beneath.parent)
-        elif member.kind == "directory":
+        if self.plain:
+            self._check_kind(parts[-1], member)
+        elif any(part.startswith(WHITEOUT) for part in parts):
+            return apply_whiteout(parts, member.kind, self.beneath.parent)
+        if member.kind == "directory":
             self._directory(parts, member)
         elif member.kind == "file":
             self._file(parts[-1], member)
@@ -92,6 +102,15 @@ class _Unpacker:
             self._hard_link(parts[-1], member)
         else:
             self._node(parts[-1], member)
+
+    def _check_kind(self, name: str, member: Member) -> None:
+        try:
+            mode = os.stat(name, dir_fd=self.beneath.parent, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(mode) != (member.kind == "directory"):
+            there = "a directory" if stat.S_ISDIR(mode) else "no directory"
+            raise ImageError(f"a {member.kind} can't take the place of what is {there}", member.name)
 
     def finish(self) -> None:
         """Settle the directories, the deepest first: until now each was open for its owner alone."""
@@ -115,7 +134,7 @@ class _Unpacker:
         follow = isinstance(file, int)
         mode = member.mode & 0o1777  # setuid and setgid are only for the owner that they were meant for
         if self.own:
-            os.chown(file, member.uid, member.gid, follow_symlinks=follow)
+            os.chown(file, *(self.owner or (member.uid, member.gid)), follow_symlinks=follow)
             mode = member.mode if member.kind in ("file", "directory") else mode
         if member.kind != "symlink":
             os.chmod(file, mode)

@@ -24,7 +24,7 @@ class Event:
 
 Progress = Callable[[Event], None]
 
-_WORDS = {
+WORDS = {
     "waiting": ("Waiting", "Waiting"),
     "trying again": ("Trying again", "Trying again"),
     "transferring": ("Downloading", "Pushing"),
@@ -46,7 +46,7 @@ class Printer:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        name, text = event.digest.partition(":")[2][:12], _WORDS[event.state][self._word]
+        name, text = event.digest.partition(":")[2][:12], WORDS[event.state][self._word]
         if event.state == "transferring":
             bar = f"{'=' * (_BAR * event.done // max(event.total, 1))}>".ljust(_BAR + 1)
             text += f" [{bar}] {size(event.done)}/{size(event.total)}"

@@ -15,7 +15,7 @@ from kit.images.build.dockerfile import parse
 from kit.images.build.errors import BadDockerfile, BuildFailed
 from kit.images.build.events import Done, Event, Started, Step, Warned
 from kit.images.build.ignore import Ignore
-from kit.images.build.plan import Plan
+from kit.images.build.plan import Find, Plan
 from kit.images.build.progress import Built
 from kit.images.build.run import NETWORKS
 from kit.images.build.steps import Site, Steps
@@ -38,14 +38,17 @@ def build(
     labels: Mapping[str, str] | None = None,
     no_cache: bool = False,
     network: str = "none",
+    find: Find | None = None,
     progress: Callable[[Event], None] | None = None,
     source_date_epoch: int | None = None,
 ) -> Built:
     """Build the image that ``dockerfile`` (by default the context's own) describes, and give it ``tags``.
 
     ``context`` is the directory that COPY and ADD take from. ``target`` is the stage to stop at. ``network``
-    is what a RUN has of it, "none" or "host". ``progress`` is called with each event of
-    :mod:`kit.images.build.events`. With ``source_date_epoch`` (seconds since 1970, by default
+    is what a RUN has of it, "none" or "host". ``find`` is asked for the images that it is made from, by
+    default :func:`kit.images.build.plan.find_or_make`. ``progress`` is called with each event of
+    :mod:`kit.images.build.events`, and while a RUN is silent with an Output of nothing each second: what it
+    raises ends the build. With ``source_date_epoch`` (seconds since 1970, by default
     $SOURCE_DATE_EPOCH) nothing in the image is younger than that, and the same input gives the same digest.
 
     Raises, before anything runs, :class:`BadDockerfile`, :class:`UnknownImage` for a base that isn't there,
@@ -64,7 +67,7 @@ def build(
     variables = before_from(parsed, given)
     tell = progress or (lambda event: None)
     with store.writing():
-        plan = Plan(store, parsed, variables, target)
+        plan = Plan(store, parsed, variables, target, find)
         _check_network(plan, network)
         for name in unused(given, (*parsed.args, *plan.instructions)):
             tell(Warned(f"The build argument {name} was not used: no ARG of these stages takes it."))

@@ -5,8 +5,9 @@ A stage that neither the target nor anything it stands on refers to is left out,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from kit.images.build.dockerfile import Dockerfile, Stage
 from kit.images.build.errors import BadDockerfile
@@ -18,6 +19,20 @@ from kit.images.image import Image
 from kit.images.reference import Reference
 from kit.images.seed import BASES, seed
 from kit.images.store import Store
+
+#: An image by its name, for a platform or for this machine's.
+Find = Callable[[str, Platform | None], Image]
+
+
+def find_or_make(store: Store, name: str, platform: Platform | None) -> Image:
+    """An image of the store; one that it lacks and the kit can make, such as busybox, is made."""
+    try:
+        return Image.find(store, name, platform)
+    except UnknownImage:
+        short = Reference.parse(name).familiar().removesuffix(":latest")
+        if short not in BASES:
+            raise
+        return seed(store, [short])[short]
 
 
 @dataclass(frozen=True)
@@ -42,15 +57,21 @@ class Planned:
 class Plan:
     """The stages of a Dockerfile that a build of ``target`` needs, in their order.
 
-    ``target`` is the name or number of one, by default the last. A base image that the store lacks and the
-    kit can make (busybox, python, hello-world) is made. Raises :class:`BadDockerfile`, :class:`UnknownImage`,
+    ``target`` is the name or number of one, by default the last; ``find`` finds the images that they stand
+    on, by default :func:`find_or_make`. Raises :class:`BadDockerfile`, :class:`UnknownImage`,
     :class:`NoSuchPlatform`, with the line.
     """
 
     def __init__(
-        self, store: Store, dockerfile: Dockerfile, variables: Mapping[str, str], target: str | None
+        self,
+        store: Store,
+        dockerfile: Dockerfile,
+        variables: Mapping[str, str],
+        target: str | None,
+        find: Find | None = None,
     ) -> None:
-        self.store, self.dockerfile, self.variables = store, dockerfile, variables
+        self.dockerfile, self.variables = dockerfile, variables
+        self.find = find or partial(find_or_make, store)
         last = dockerfile.stages[-1] if target is None else dockerfile.stage(target)
         if last is None:
             names = ", ".join(stage.name or str(stage.index) for stage in dockerfile.stages)
@@ -102,13 +123,7 @@ class Plan:
     def _image(self, name: str, where: str, platform: str) -> Image:
         try:
             wanted = Platform.parse(platform) if platform else None
-            try:
-                image = Image.find(self.store, name, wanted)
-            except UnknownImage:
-                short = Reference.parse(name).familiar().removesuffix(":latest")
-                if short not in BASES:
-                    raise
-                image = seed(self.store, [short])[short]
+            image = self.find(name, wanted)
             there = image.platform
             if wanted and (wanted.os, wanted.architecture) != (there.os, there.architecture):
                 raise NoSuchPlatform(f"{name} is for {there} and not for {wanted}")

@@ -39,6 +39,7 @@ HOST_NAME = "kit-build"
 PROCESSES = 4096  # pids.max of a RUN: a fork bomb stops there
 MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4  # its memory.max, in bytes
 NETWORKS = ("none", "host")
+_SECOND = 1.0
 
 _ROOT = User(0, 0, (), "/root")
 
@@ -127,8 +128,11 @@ def _pass_on(read: int, output: Callable[[bytes], None], deadline: float | None,
         selector.register(read, selectors.EVENT_READ)
         while True:
             left = None if deadline is None else deadline - time.monotonic()
-            if (left is not None and left <= 0) or not selector.select(left):
+            if left is not None and left <= 0:
                 raise TimeoutError(f"{' '.join(argv)} was still running at its time limit, and was killed")
+            if not selector.select(_SECOND if left is None else min(left, _SECOND)):
+                output(b"")  # who hears it may have gone, and says so by an exception
+                continue
             data = os.read(read, 65536)
             if not data:
                 return
