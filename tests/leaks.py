@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import socket
+import struct
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from kit import owner
-from kit.linux import proc
+from kit.linux import forwarding, proc
 from kit.linux.spawn import helper_pid
 
 PATIENCE = 5.0  # seconds that the kernel may take to tear down what has been let go
@@ -25,6 +29,8 @@ class Machine:
     mounts: frozenset[str] = frozenset()
     cgroups: frozenset[str] = frozenset()
     links: frozenset[str] = frozenset()
+    packet_rules: frozenset[str] = frozenset()
+    forwarding: frozenset[str] = frozenset()
     named_namespaces: frozenset[str] = frozenset()
     loop_devices: frozenset[str] = frozenset()
     processes: frozenset[str] = frozenset()
@@ -68,6 +74,31 @@ def _descendants() -> set[str]:
     return found
 
 
+def _packet_rules() -> set[str]:
+    """The kit's names in nftables' IPv4 tables and rules, those of iptables-nft among them.
+
+    Read off the kernel's answers, as it comes much cheaper than understanding them. See netlink(7).
+    """
+    found = set()
+    for number in (0xA01, 0xA07):  # NFT_MSG_GETTABLE, NFT_MSG_GETRULE: dumps are sent as they are fetched
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
+            sock.send(struct.pack("=IHHIIBBH", 20, number, 0x301, 0, 0, socket.AF_INET, 0, 0))
+            try:
+                while answer := sock.recv(1 << 16, socket.MSG_DONTWAIT):
+                    found |= {name.decode() for name in re.findall(rb"kit-[0-9a-f]{6,}", answer)}
+            except BlockingIOError:
+                continue
+    return found
+
+
+def _forwarding() -> set[str]:
+    """Whether the machine is a router, the kit's networks aside; and what we have not let go."""
+    noted = Path(forwarding.file_in(owner.state_directory()))
+    with suppress(FileNotFoundError):
+        return {f"ip_forward {noted.read_text().strip()}", *(f"held: {path}" for path in forwarding._held)}
+    return {f"ip_forward {forwarding.SWITCH.read_text().strip()}"}
+
+
 def look() -> Machine:
     """The machine as it is now, without what belongs to other living programs of the kit."""
     others = _others()
@@ -86,7 +117,9 @@ def look() -> Machine:
     return Machine(
         mounts=frozenset(m.mount_point for m in mounts if not foreign(m.mount_point)),
         cgroups=frozenset(g for g in groups if not foreign(g)),
-        links=frozenset(os.listdir("/sys/class/net")),
+        links=frozenset(one for one in os.listdir("/sys/class/net") if not foreign(one)),
+        packet_rules=frozenset(one for one in _packet_rules() if not foreign(one)),
+        forwarding=frozenset(_forwarding()),
         named_namespaces=frozenset(os.listdir("/run/netns") if os.path.isdir("/run/netns") else []),
         loop_devices=frozenset(str(p) for p in Path("/sys/block").glob("loop*/loop/backing_file")),
         processes=frozenset(_descendants()),
