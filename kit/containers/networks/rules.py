@@ -18,8 +18,8 @@ _KNOWN = _bits("ct state", 2 | 4)  # established or related: it was allowed to b
 _PUBLISHED = _bits("ct status", 1 << 5)  # its destination was changed: IPS_DST_NAT
 
 
-def _from(network: IPv4Network) -> Rule:
-    return when("saddr", network.network_address.packed, network.netmask.packed)
+def _from(network: IPv4Network, is_so: bool = True) -> Rule:
+    return when("saddr", network.network_address.packed, network.netmask.packed, is_so)
 
 
 def chains(bridge: str, subnet: IPv4Network, internal: bool, closed: bool) -> list[Chain]:
@@ -41,10 +41,11 @@ def chains(bridge: str, subnet: IPv4Network, internal: bool, closed: bool) -> li
         # This machine at 127.0.0.1, or a container of this very network, uses a published port: the answer
         # must come back through us.
         leaving += [into + _PUBLISHED + _from(whose) + MASQUERADE for whose in (_LOOPBACK, subnet)]
-    # route_localnet lets 127.0.0.1 reach the bridge; nobody on the bridge may come in by it.
-    loopback = [out_of + when("daddr", _LOOPBACK.network_address.packed, _LOOPBACK.netmask.packed) + DROP]
+    # Nobody on the bridge comes in by this machine's 127.0.0.1, or says that he is someone outside.
+    loopback = when("daddr", _LOOPBACK.network_address.packed, _LOOPBACK.netmask.packed)
+    strange = [out_of + loopback + DROP, out_of + _from(subnet, is_so=False) + DROP]
     return [
-        ("prerouting", "filter", -300, loopback),
+        ("prerouting", "filter", -300, strange),
         ("forward", "filter", 0, forward),
         ("postrouting", "nat", 100, leaving),
     ]
