@@ -24,8 +24,8 @@ from pathlib import Path
 
 from kit.linux import cgroupfs, forwarding, iptables, nftables
 from kit.linux.errors import KernelError
+from kit.linux.links import link_exists, remove_link
 from kit.linux.mount import MNT_DETACH, UMOUNT_NOFOLLOW, umount
-from kit.linux.netlink import link_exists, remove_link
 from kit.linux.proc import mountinfo
 from kit.linux.remove import remove_path
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Any
 
-from kit.linux.netlink import visit
+from kit.linux.netlink import APPEND, NETFILTER, Request, ask, attributes, trying
 
 Rule = list[dict[str, Any]]
 Chain = tuple[str, str, int, list[Rule]]
 """Where the kernel asks (a hook), for what (filter or nat), when (a priority, low first), and the rules."""
+
+NFTABLES = 10  # NFNL_SUBSYSNFTABLES
 
 #: Fields of a packet, as nft(8) names them, with the expression that loads each.
 _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -32,93 +35,74 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _expression(name: str, attributes: dict[str, Any]) -> dict[str, Any]:
-    data = [(f"NFTA_{name}_{key}".upper(), value) for key, value in attributes.items()]
-    return {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": data})]}
+def _expression(kind: str, **values: Any) -> dict[str, Any]:
+    return attributes("NFTA_EXPR", name=kind, data=attributes(f"NFTA_{kind}", **values))
 
 
 def _value(value: bytes) -> dict[str, Any]:
-    return {"attrs": [("NFTA_DATA_VALUE", value)]}
+    return attributes("NFTA_DATA", value=value)
 
 
 def when(field: str, value: bytes, mask: bytes = b"", is_so: bool = True) -> Rule:
     """The rule goes on where the field, or its bits in ``mask``, has this value (or has not)."""
     name, how = _FIELDS[field]
-    rule = [_expression(name, {"dreg": 1, **how})]
+    rule = [_expression(name, dreg=1, **how)]
     if mask:
         bits = {"len": len(mask), "mask": _value(mask), "xor": _value(bytes(len(mask)))}
-        rule.append(_expression("bitwise", {"sreg": 1, "dreg": 1, **bits}))
-    return [*rule, _expression("cmp", {"sreg": 1, "op": int(not is_so), "data": _value(value)})]
+        rule.append(_expression("bitwise", sreg=1, dreg=1, **bits))
+    return [*rule, _expression("cmp", sreg=1, op=int(not is_so), data=_value(value))]
 
 
 def _verdict(code: int) -> Rule:
-    data = {"attrs": [("NFTA_DATA_VERDICT", {"attrs": [("NFTA_VERDICT_CODE", code)]})]}
-    return [_expression("immediate", {"dreg": 0, "data": data})]
+    verdict = attributes("NFTA_DATA", verdict=attributes("NFTA_VERDICT", code=code))
+    return [_expression("immediate", dreg=0, data=verdict)]
 
 
 DROP, ACCEPT = _verdict(0), _verdict(1)
-MASQUERADE = [_expression("masq", {})]  # take the address of the link that it leaves by
+MASQUERADE = [_expression("masq")]  # take the address of the link that it leaves by
 
 
 def redirect(address: str, port: int) -> Rule:
     """Send the connection to this address and port instead (DNAT)."""
     return [
-        _expression("immediate", {"dreg": 1, "data": _value(IPv4Address(address).packed)}),
-        _expression("immediate", {"dreg": 2, "data": _value(struct.pack("!H", port))}),
-        _expression("nat", {"type": 1, "family": socket.AF_INET, "reg_addr_min": 1, "reg_proto_min": 2}),
+        _expression("immediate", dreg=1, data=_value(IPv4Address(address).packed)),
+        _expression("immediate", dreg=2, data=_value(struct.pack("!H", port))),
+        _expression("nat", type=1, family=socket.AF_INET, reg_addr_min=1, reg_proto_min=2),
     ]
 
 
-def _commit(changes: list[tuple[str, int, dict[str, Any]]]) -> None:
-    from pyroute2.netlink import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST
-    from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_NFTABLES, nfgen_msg, nftsocket
-
-    begin, end = nfgen_msg(), nfgen_msg()
-    for bracket, number in ((begin, 16), (end, 17)):  # NFNL_MSG_BATCH_BEGIN and _END
-        bracket["res_id"] = NFNL_SUBSYS_NFTABLES
-        bracket["header"] = {"type": number, "flags": NLM_F_REQUEST}
-    messages = []
-    for kind, number, attributes in changes:
-        message = getattr(nftsocket, f"nft_{kind}_msg")()
-        message["attrs"] = [(message.name2nla(name), value) for name, value in attributes.items()]
-        message["header"]["type"] = NFNL_SUBSYS_NFTABLES << 8 | number
-        message["header"]["flags"] = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK
-        message["nfgen_family"] = socket.AF_INET
-        messages.append(message)
-    with nftsocket.NFTSocket() as nft:
-        nft.nlm_request_batch([begin, *messages, end])
+def _message(kind: str, number: int, **values: Any) -> Request:
+    form, value = f"nfnetlink.nftsocket:nft_{kind}_msg", attributes(f"NFTA_{kind}", **values)
+    return form, NFTABLES << 8 | number, APPEND, {"nfgen_family": socket.AF_INET} | value
 
 
-def _tables() -> list[str]:
-    from pyroute2.nftables.main import NFTables
-
-    with NFTables() as nft:
-        return [table.get_attr("NFTA_TABLE_NAME") for table in nft.get_tables()]
-
-
-def table_exists(name: str, netns: str | None = None) -> bool:
-    """Whether there is an IPv4 table of this name, here or in the network namespace at a path.
-
-    Raises KernelError: EPERM, or EINVAL where the kernel has no tables; a transaction would get no answer
-    there, so ask this before the first.
-    """
-    return name in visit("list the tables of packet rules", _tables, netns)
+def _commit(*changes: Request) -> None:
+    """All of them, or none."""
+    begin, end = (("nfnetlink:nfgen_msg", number, 0, {"res_id": NFTABLES}) for number in (16, 17))
+    ask(NETFILTER, begin, *changes, end)
 
 
-def add_table(name: str, chains: list[Chain], netns: str | None = None) -> None:
-    """Make a table with all its chains and rules, at once or not at all."""
-    changes: list[tuple[str, int, dict[str, Any]]] = [("table", 0, {"name": name})]
+def table_exists(name: str) -> bool:
+    """Whether there is an IPv4 table of this name. Raises KernelError EPERM, or EINVAL without nftables."""
+    found = []
+    with trying(f"look for the table {name} of packet rules"), suppress(FileNotFoundError):
+        found = ask(NETFILTER, _message("table", 1, name=name))
+    return bool(found)
+
+
+def add_table(name: str, chains: list[Chain]) -> None:
+    """Make a table with all its chains and rules. Raises KernelError EPERM, EOPNOTSUPP without nftables."""
+    changes = [_message("table", 0, name=name)]
     for hook, kind, priority, rules in chains:
         number = ("prerouting", "input", "forward", "output", "postrouting").index(hook)
-        where = {"attrs": [("NFTA_HOOK_HOOKNUM", number), ("NFTA_HOOK_PRIORITY", priority)]}
-        chain = f"{hook}{priority}"
-        changes.append(("chain", 3, {"table": name, "name": chain, "hook": where, "type": kind}))
-        changes += [("rule", 6, {"table": name, "chain": chain, "expressions": rule}) for rule in rules]
-    visit(f"make the table {name} of packet rules", lambda: _commit(changes), netns)
+        where, chain = attributes("NFTA_HOOK", hooknum=number, priority=priority), f"{hook}{priority}"
+        changes.append(_message("chain", 3, table=name, name=chain, hook=where, type=kind))
+        changes += [_message("rule", 6, table=name, chain=chain, expressions=rule) for rule in rules]
+    with trying(f"make the table {name} of packet rules"):
+        _commit(*changes)
 
 
-def remove_table(name: str, netns: str | None = None) -> None:
-    """Remove a table with all that is in it; gone already is fine."""
-    if table_exists(name, netns):
-        change = ("table", 2, {"name": name})
-        visit(f"remove the table {name} of packet rules", lambda: _commit([change]), netns)
+def remove_table(name: str) -> None:
+    """Remove a table with all that is in it; gone already is fine. Raises KernelError EPERM."""
+    with trying(f"remove the table {name} of packet rules"), suppress(FileNotFoundError):
+        _commit(_message("table", 2, name=name))

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from kit.containers.networks import Network, publish
-from kit.linux import nftables, spawn
+from kit.linux import spawn
 from kit.linux.errors import KernelError
+from kit.linux.netlink import DUMP, NETFILTER, ask
 from kit.namespaces import until
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -31,6 +32,11 @@ def sh(command: str) -> str:
 
 def links() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
+
+
+def tables() -> list[str]:
+    wanted = ("nfnetlink.nftsocket:nft_table_msg", 0xA01, DUMP, {"nfgen_family": socket.AF_INET})
+    return [one.get_attr("NFTA_TABLE_NAME") for one in ask(NETFILTER, wanted)]
 
 
 class Host:
@@ -144,7 +150,7 @@ def read_only_sys() -> None:
     with pytest.raises(KernelError) as refused:
         Network.create("app")
     assert refused.value.errno == errno.EROFS and "internal" in refused.value.remedy
-    assert links() == {"lo"} and nftables._tables() == []
+    assert links() == {"lo"} and tables() == []
     with Network.create("inside", internal=True) as network:
         assert links() == {"lo", network.bridge}
 
@@ -155,7 +161,7 @@ from kit.containers.networks import Network, publish
 network = Network.create("killed")
 endpoint = network.connect(int(sys.argv[1]), aliases=["a"])
 port = publish("", 0, endpoint.ip, 80)
-print(network.bridge, endpoint.link.path, port.host_port, flush=True)
+print(network.bridge, endpoint.link.path, port.host_port, endpoint.ip, network.gateway, flush=True)
 sys.stdin.read()
 """
 
@@ -173,7 +179,7 @@ def owner_killed() -> None:
             stack.callback(program.kill)
             assert program.stdout is not None
             programs.append((program, container, program.stdout.readline().split()))
-        (first, container, (bridge, link, _)), (second, _, (its_bridge, _, _)) = programs
+        (first, container, (bridge, link, *_)), (second, _, (its_bridge, *_)) = programs
         assert FORWARD.read_text() == "1\n" and {bridge, its_bridge, link} <= links()
         first.kill()
         first.wait()
@@ -182,14 +188,14 @@ def owner_killed() -> None:
         said = sh(f"{sys.executable} -m kit clean")
         assert f"removed link {bridge}\n" in said and f"removed table {bridge}\n" in said, said
         assert not {bridge, link} & links() and its_bridge in links()
-        assert set(nftables._tables()) & {bridge, its_bridge, "filter"} == {its_bridge, "filter"}
+        assert set(tables()) & {bridge, its_bridge, "filter"} == {its_bridge, "filter"}
         assert bridge not in sh("iptables -S") and its_bridge in sh("iptables -S")
         assert "eth0" not in container.run("ip link").stdout
         assert FORWARD.read_text() == "1\n"
         second.kill()
         second.wait()
         sh(f"{sys.executable} -m kit clean")
-        assert links() == {"lo"} and nftables._tables() == ["filter"]
+        assert links() == {"lo"} and tables() == ["filter"]
         assert (sh("iptables -S"), FORWARD.read_text()) == untouched
 
 
@@ -199,7 +205,7 @@ def owner_ended() -> None:
         container = Host(stack)
         argv = [sys.executable, "-c", OWNER, str(container.pid)]
         subprocess.run(argv, stdin=subprocess.DEVNULL, check=True, capture_output=True)
-        assert links() == {"lo"} and nftables._tables() == [] and FORWARD.read_text() == "0\n"
+        assert links() == {"lo"} and tables() == [] and FORWARD.read_text() == "0\n"
 
 
 BUSY = """
@@ -229,9 +235,46 @@ def killed_at_any_moment() -> None:
             program.kill()
             program.wait()
             sh(f"{sys.executable} -m kit clean")
-            assert links() == {"lo"} and nftables._tables() == ["filter"], moment
+            assert links() == {"lo"} and tables() == ["filter"], moment
             assert "kit-" not in sh("iptables -S") and FORWARD.read_text() == "0\n", moment
             assert "eth0" not in container.run("ip link").stdout
+
+
+def two_programs() -> None:
+    """Two programs with a bridge each: their containers don't meet, but by what is published."""
+    with ExitStack() as stack:
+        programs = []
+        for _ in range(2):
+            container = Host(stack)
+            container.serve()
+            argv = [sys.executable, "-c", OWNER, str(container.pid)]
+            program = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stack.callback(program.kill)
+            assert program.stdout is not None
+            bridge, _, port, ip, gateway = program.stdout.readline().split()
+            programs.append((program, container, bridge, int(port), ip, gateway))
+        first, a, its_bridge, its_port, its_ip, its_gateway = programs[0]
+        second, b, bridge, port, ip, gateway = programs[1]
+        assert its_ip != ip and a.ask(ip) == b.ask(its_ip) == ""
+        assert a.ask(gateway, port) == gateway and b.ask(gateway, its_port) == its_gateway
+        first.communicate("")
+        assert its_bridge not in links() and bridge in links() and FORWARD.read_text() == "1\n"
+        assert b.ask(gateway, port) == sh(f"busybox nc 127.0.0.1 {port} < /dev/null") == gateway
+        second.communicate("")
+        assert links() == {"lo"} and tables() == [] and FORWARD.read_text() == "0\n"
+
+
+def subnets_in_use() -> None:
+    """What the machine has a route to is not given away."""
+    with ExitStack() as stack:
+        neighbour(stack, 100)
+        for wrong in ("198.51.100.0/24", "198.51.100.128/25", "198.51.0.0/16", "127.1.0.0/16", "0.0.0.0/0"):
+            with pytest.raises(ValueError, match="has a route to"):
+                Network.create("clash", subnet=wrong)
+        sh("ip route add 172.16.0.0/13 via 198.51.100.2; ip route add blackhole 172.25.0.0/16")
+        with Network.create("free") as network:
+            assert network.subnet == "172.24.0.0/16"
+        assert links() == {"lo", "lan100"} and tables() == []
 
 
 SEVERAL = """
@@ -256,7 +299,7 @@ def several_programs() -> None:
     assert len(subnets) == len(set(subnets)) == 12
     for program in programs:
         program.communicate("\n")
-    assert links() == {"lo"} and nftables._tables() == [] and FORWARD.read_text() == "0\n"
+    assert links() == {"lo"} and tables() == [] and FORWARD.read_text() == "0\n"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 
 import dns.message
@@ -49,12 +50,12 @@ def values(message: dns.message.Message) -> list[str]:
     return sorted(item.to_text() for rrset in message.answer for item in rrset)
 
 
-@pytest.fixture
-def upstream() -> Iterator[list[str]]:
-    """A name server of the machine, which knows but one name; and what it was asked."""
+@contextmanager
+def name_server(address: str, knows: str) -> Iterator[list[str]]:
+    """A name server outside, which knows the address of far.example; and what it was asked."""
     asked: list[str] = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((UPSTREAM, 53))
+    sock.bind((address, 53))
 
     def serve() -> None:
         while True:
@@ -65,18 +66,27 @@ def upstream() -> Iterator[list[str]]:
             answer = dns.message.make_response(query)
             asked.append(query.question[0].name.to_text())
             if asked[-1] == "far.example.":
-                answer.answer = [dns.rrset.from_text("far.example.", 60, "IN", "A", "203.0.113.7")]
+                answer.answer = [dns.rrset.from_text("far.example.", 60, "IN", "A", knows)]
             else:
                 answer.set_rcode(3)
             sock.sendto(answer.to_wire(), client)
 
     thread = threading.Thread(target=serve)
     thread.start()
-    yield asked
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
-        last.sendto(b"", (UPSTREAM, 53))
-    thread.join()
-    sock.close()
+    try:
+        yield asked
+    finally:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", (address, 53))
+        thread.join()
+        sock.close()
+
+
+@pytest.fixture
+def upstream() -> Iterator[list[str]]:
+    """The machine's name server."""
+    with name_server(UPSTREAM, "203.0.113.7") as asked:
+        yield asked
 
 
 def test_programs_find_each_other_by_name(container, tmp_path):
@@ -117,6 +127,18 @@ def test_other_names_come_from_the_machine_s_name_server(container, upstream):
         assert values(ask(a, "far.example")) == ["203.0.113.7"]
         assert "203.0.113.7" in str(a.run("getent", "hosts", "far.example"))
         assert ask(a, "nowhere.example").rcode() == 3
+
+
+def test_other_names_come_from_the_container_s_own_name_servers(container, upstream):
+    a, b = container(), container()
+    with Network.create("app") as network, name_server("127.9.9.10", "203.0.113.8") as asked:
+        network.connect(a.pid, aliases=["a"], upstreams=["127.9.9.11", "127.9.9.10"])
+        here = network.connect(b.pid, aliases=["b"])
+        assert values(ask(a, "far.example")) == ["203.0.113.8"] and asked == ["far.example."]
+        assert values(ask(a, "b")) == [here.ip]
+        assert upstream == [] and values(ask(b, "far.example")) == ["203.0.113.7"]
+        with pytest.raises(ValueError, match="no IPv6"):
+            network.connect(b.pid, upstreams=["::1"])
 
 
 def test_an_internal_network_s_names_stay_inside(container, upstream):
@@ -189,6 +211,11 @@ sock.connect(("127.0.0.11", 53))
 an_answer = b"\\1\\1\\x81\\x80\\0\\1" + bytes(6) + b"\\1a\\0\\0\\1\\0\\1"
 for junk in (b"", b"x", b"\\0" * 12, os.urandom(300), b"\\xc0\\x0c" * 100, an_answer):
     sock.send(junk)
+huge = b"\\xab\\xcd\\1\\0" + b"\\xff" * 8 + b"\\xc0\\x0c\\0\\1\\0\\1" * 10920
+for junk in (huge[:65535], b"x", b"", b"\\1\\1\\1\\0\\0\\1" + bytes(6) + b"\\x3fa" * 300):
+    with create_connection(("127.0.0.11", 53)) as tcp:
+        tcp.sendall(len(junk).to_bytes(2, "big") + junk)
+        assert tcp.recv(100) == b"", junk[:10]
 for number in range(2000):
     sock.send(bytes.fromhex(sys.argv[1]))
 held = []

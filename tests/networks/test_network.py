@@ -6,13 +6,15 @@ import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
+from socket import AF_INET, SOCK_DGRAM, socket
 
 import pytest
 
 from kit.containers.networks import Network
 from kit.linux.errors import KernelError
-from kit.linux.netlink import link_exists
+from kit.linux.links import link_exists
 from kit.linux.nftables import table_exists
+from tests.leaks import look
 
 pytestmark = pytest.mark.needs("root", "ip", "ping")
 
@@ -78,12 +80,12 @@ def test_an_internal_network_has_no_way_out(container):
         assert f"default via {other.gateway}" in str(a.run("ip", "route"))
 
 
-def test_fifty_endpoints(container):
-    containers = [container() for _ in range(50)]
+def test_two_hundred_endpoints(container):
+    containers = [container() for _ in range(200)]
     with Network.create("many") as network:
         endpoints = [network.connect(one.pid, aliases=[f"c{n}"]) for n, one in enumerate(containers)]
-        assert len({endpoint.ip for endpoint in endpoints}) == 50
-        assert containers[0].reaches(endpoints[49].ip) and containers[49].reaches(endpoints[0].ip)
+        assert len({endpoint.ip for endpoint in endpoints}) == 200
+        assert containers[0].reaches(endpoints[199].ip) and containers[199].reaches(endpoints[0].ip)
         for one in containers:
             one.process.close()
         for endpoint in endpoints:
@@ -125,8 +127,60 @@ def test_a_chosen_subnet_address_and_mac(container):
                 Network.create("clash", subnet=wrong)
     with pytest.raises(ValueError, match="not in the subnet"):
         Network.create("odd", subnet="10.99.7.0/29", gateway="10.99.8.1")
-    with pytest.raises(ValueError, match="overlay"):
-        Network.create("odd", driver="overlay")
+    for wrong in ("fd00::/64", "fd00::1"):
+        with pytest.raises(ValueError, match="no IPv6"):
+            Network.create("odd", subnet=wrong)
+
+
+def test_addresses_are_given_back(container):
+    a = container()
+    with Network.create("small", subnet="10.99.7.0/29") as network:
+        endpoints = [network.connect(a.pid) for _ in range(5)]
+        assert {endpoint.ip for endpoint in endpoints} == {f"10.99.7.{number}" for number in range(2, 7)}
+        with pytest.raises(ValueError, match="no free address"):
+            network.connect(a.pid)
+        network.disconnect(endpoints[2])
+        with pytest.raises(KernelError):
+            network.connect(a.pid, interface="x" * 16)
+        assert network.connect(a.pid).ip == endpoints[2].ip
+    with Network.create("small", subnet="10.99.7.0/29") as network:  # the subnet too
+        seen = []
+        for _ in range(12):
+            endpoint = network.connect(a.pid)
+            seen.append(endpoint.ip)
+            network.disconnect(endpoint)
+        assert seen[:5] == seen[5:10] and len(set(seen)) == 5  # one that was freed rests first
+
+
+FORGE = """
+import sys
+from socket import *
+source, address, port = sys.argv[1:]
+header = bytes([69, 0, 0, 33, 0, 0, 0, 0, 64, 17, 0, 0]) + inet_aton(source) + inet_aton(address)
+datagram = b"".join(number.to_bytes(2, "big") for number in (9, int(port), 13, 0)) + b"hello"
+socket(AF_INET, SOCK_RAW, IPPROTO_RAW).sendto(header + datagram, (address, 0))
+"""
+
+
+def test_nobody_says_that_he_is_someone_outside(container):
+    """The machine takes no packet from a bridge that doesn't come from its subnet, least of all 127.0.0.1."""
+    a, b = container(), container()
+    with Network.create("one") as one, Network.create("two") as two, socket(AF_INET, SOCK_DGRAM) as sock:
+        here, there = one.connect(a.pid), two.connect(b.pid)
+        sock.bind((one.gateway, 0))
+        sock.settimeout(5)
+        for source in ("127.0.0.1", there.ip, two.gateway, "198.51.100.7", "0.0.0.0", here.ip):
+            a.run("python3", "-S", "-E", "-c", FORGE, source, one.gateway, str(sock.getsockname()[1])).check()
+        assert sock.recvfrom(100)[1][0] == here.ip  # the last one sent is the first to come
+
+
+def test_the_leak_check_sees_networks():
+    before = look()
+    with Network.create("app") as network:
+        left = look().since(before)
+        assert {f"link: {network.bridge}", f"packet_rule: {network.bridge}"} <= set(left)
+        assert any(line.startswith("forwarding: held") for line in left)
+    assert look().since(before) == []
 
 
 def test_what_fails_leaves_nothing_and_teaches(container):

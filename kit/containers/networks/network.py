@@ -6,27 +6,28 @@ The container's end of the cable has an address of the network's subnet; the bri
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from pathlib import Path
-from socket import if_nameindex, if_nametoindex
+from socket import if_nameindex
 
 from kit import owner
 from kit.containers.networks.place import Place, at
 from kit.containers.networks.rules import chains
-from kit.containers.networks.subnets import Leases, choose
+from kit.containers.networks.subnets import Leases, choose, ipv4
 from kit.linux import forwarding, iptables, nftables
-from kit.linux.errors import KernelError
-from kit.linux.netlink import link_exists, visit
+from kit.linux.links import add_address, add_bridge, add_cable
+from kit.linux.netlink import trying
 from kit.owner import Owned
 
 _lock = threading.RLock()
 _networks: list[Network] = []
+_numbers = itertools.count()
 
 
 @contextmanager
@@ -40,16 +41,14 @@ def _one_program() -> Iterator[None]:
         os.close(fd)
 
 
-def _name(size: int) -> str:
-    """A free name for a link, ours by its beginning; at most 15 bytes are allowed."""
-    while link_exists(name := owner.prefix() + secrets.token_hex(size)):
-        pass
-    return name
+def new_name() -> str:
+    """A name for a link or a table, ours by its beginning: 15 bytes, which is as long as a link's may be."""
+    return f"{owner.prefix()}{next(_numbers) % 0x100000:05x}"
 
 
 def _mac(ip: str) -> str:
     """Made of the address: whoever has it next is known to the neighbours already."""
-    return (b"\x02\x42" + IPv4Address(ip).packed).hex(":")
+    return (b"\x02\x42" + ipv4(ip).packed).hex(":")
 
 
 @dataclass(eq=False)
@@ -61,6 +60,7 @@ class Endpoint:
     mac: str
     interface: str
     names: tuple[str, ...]
+    upstreams: tuple[str, ...]
     place: Place
     link: Owned
     id: str = field(default_factory=lambda: secrets.token_hex(32))
@@ -85,7 +85,7 @@ class Network:
         self.name, self.id, self.internal = name, id, internal
         self.subnet, self.gateway = str(leases.subnet), str(leases.gateway)
         self.prefixlen = leases.subnet.prefixlen
-        self.bridge = _name(1)
+        self.bridge = new_name()
         self.resolves = name != "bridge"
         self.endpoints: list[Endpoint] = []
         self._leases = leases
@@ -94,15 +94,13 @@ class Network:
     @classmethod
     def create(
         cls, name: str, subnet: str | None = None, gateway: str | None = None, internal: bool = False,
-        driver: str = "bridge", id: str | None = None,
+        id: str | None = None,
     ) -> Network:  # fmt: skip
         """Make a network, by default with a free subnet. ``internal``: its containers reach each other only.
 
         On every one but that called ``bridge`` a name server answers names, as Docker's does. Raises
-        ValueError for another driver, or a subnet or gateway that can't be; KernelError EPERM.
+        ValueError for a subnet or gateway that can't be; KernelError EPERM, or EROFS for /proc/sys.
         """
-        if driver != "bridge":
-            raise ValueError(f"a network has the driver bridge here, and not {driver!r}")
         with _lock, _one_program():
             self = cls(name, id or secrets.token_hex(32), Leases(choose(subnet), gateway), internal)
             _networks.append(self)
@@ -119,42 +117,34 @@ class Network:
         return path
 
     def _make(self) -> None:
-        from pyroute2 import IPRoute
-
-        def make() -> None:
-            with IPRoute() as ip:
-                ip.link("add", ifname=bridge, kind="bridge", address=_mac(self.gateway))
-                index = if_nametoindex(bridge)
-                ip.addr("add", index=index, address=self.gateway, prefixlen=self.prefixlen)
-                ip.link("set", index=index, state="up")
-
-        nftables.table_exists(self.bridge)  # or an error before anything is made
-        subnet, bridge, closed = self._leases.subnet, self._own("link", self.bridge), False
-        visit(f"make the bridge {bridge} of the network {self.name}", make)
+        bridge, closed = self._own("link", self.bridge), False
+        with trying(f"make the bridge {bridge} of the network {self.name}"):
+            add_bridge(bridge, _mac(self.gateway))
+            add_address(bridge, self.gateway, self.prefixlen)
         if not self.internal:
             value_before = self._own("forwarding", forwarding.file_in(owner.state_directory()))
-            try:
-                Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet").write_text("1")  # see rules.py
+            with trying(f"switch forwarding on for {bridge}"):
+                Path(f"/proc/sys/net/ipv4/conf/{bridge}/route_localnet").write_text("1")  # see publish.py
                 closed = forwarding.switch_on(value_before)
-            except OSError as error:
-                remedy = "It takes a /proc/sys that can be written, or else internal=True."
-                raise KernelError(f"switch forwarding on for {bridge}", error.errno or 0, remedy) from None
         if iptables.drops_forwarded():
             iptables.accept(self._own("iptables", bridge))
-        nftables.add_table(self._own("table", bridge), chains(bridge, subnet, self.internal, closed))
+        rules = chains(bridge, self._leases.subnet, self.internal, closed)
+        nftables.add_table(self._own("table", bridge), rules)
 
     def connect(
         self, netns: int | str, ip: str | None = None, aliases: Iterable[str] = (), mac: str | None = None,
-        interface: str | None = None,
+        interface: str | None = None, upstreams: Iterable[str] = (),
     ) -> Endpoint:  # fmt: skip
         """Plug in a container, running or held: a process in it, or the path of its network namespace.
 
         ``aliases`` are its names here, its own among them; its interface is by default the first free of
-        eth0, eth1, ... Raises ValueError for an address that can't be had; KernelError ENOENT when it has
-        ended, EINVAL for the host's network, EEXIST for an interface that it has already.
+        eth0, eth1, ...; ``upstreams`` are asked for names that we don't know, instead of the machine's name
+        servers. Raises ValueError for an address that can't be had; KernelError ENOENT when it has ended,
+        EINVAL for the host's network, EEXIST for an interface that it has already.
         """
         if mac is not None and len(bytes.fromhex(mac.replace(":", ""))) != 6:
             raise ValueError(f"{mac!r} is no address like 02:42:ac:11:00:02")
+        asked = tuple(str(ipv4(server)) for server in upstreams)
         with _lock:
             leased = str(self._leases.take(ip))
             try:
@@ -162,29 +152,20 @@ class Network:
             except BaseException:
                 self._leases.give_back(leased)
                 raise
-            names, link = tuple(alias.lower() for alias in aliases), Owned("link", _name(2))
+            names, link = tuple(alias.lower() for alias in aliases), Owned("link", new_name())
             interface, mac = interface or place.next_interface(), mac or _mac(leased)
-            endpoint = Endpoint(self, leased, mac, interface, names, place, link)
+            endpoint = Endpoint(self, leased, mac, interface, names, asked, place, link)
             self.endpoints.append(endpoint)
             place.endpoints.append(endpoint)
             try:
-                owner.journal().add(endpoint.link)
-                visit(f"lay a cable to the network {self.name}", lambda: self._lay_cable(endpoint))
+                owner.journal().add(link)
+                with trying(f"lay a cable to the network {self.name}"):
+                    add_cable(link.path, self.bridge, place.fd, interface, mac)
                 place.plug_in(endpoint)
             except BaseException:
                 self.disconnect(endpoint)
                 raise
             return endpoint
-
-    def _lay_cable(self, endpoint: Endpoint) -> None:
-        from pyroute2 import IPRoute
-
-        port, bridge = endpoint.link.path, if_nametoindex(self.bridge)
-        peer = {"ifname": endpoint.interface, "address": endpoint.mac, "net_ns_fd": endpoint.place.fd}
-        with IPRoute() as ip:
-            ip.link("add", ifname=port, kind="veth", peer=peer, master=bridge, state="up")
-            # hairpin: by its published port it may reach itself
-            ip.brport("set", index=if_nametoindex(port), mode=1)
 
     def disconnect(self, endpoint: Endpoint, ended: bool = False) -> None:
         """Unplug a container; a second time is fine.

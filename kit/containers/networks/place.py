@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from socket import if_nametoindex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kit.containers.networks.resolver import Resolver
 from kit.linux.child import loopback_up
 from kit.linux.errors import KernelError
+from kit.linux.links import add_address, lead_out_by
 from kit.linux.netlink import visit
 
 if TYPE_CHECKING:
-    from kit.containers.networks.network import Endpoint, Network
+    from kit.containers.networks.network import Endpoint
 
 _places: dict[int, Place] = {}
 
@@ -36,43 +35,36 @@ class Place:
         return next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
 
     def plug_in(self, endpoint: Endpoint) -> None:
-        """Give the interface its address and switch it on."""
+        """Give the interface its address, and have names answered."""
+        network = endpoint.network
 
-        def plug(ip: Any) -> None:
-            index = if_nametoindex(endpoint.interface)
-            ip.addr("add", index=index, address=endpoint.ip, prefixlen=endpoint.network.prefixlen)
-            ip.link("set", index=index, state="up")
+        def plug() -> Resolver | None:
+            add_address(endpoint.interface, endpoint.ip, network.prefixlen)
             loopback_up()
+            self._lead_out()
+            return Resolver(self.endpoints) if network.resolves and self._resolver is None else None
 
-        self._inside(f"plug {endpoint.interface} into the network {endpoint.network.name}", plug)
-        if endpoint.network.resolves and self._resolver is None:
-            self._resolver = Resolver(self._networks, self.path)
+        if resolver := visit(f"plug {endpoint.interface} into the network {network.name}", self.path, plug):
+            self._resolver = resolver
+            resolver.serve()
 
-    def _networks(self) -> list[Network]:
-        return [endpoint.network for endpoint in self.endpoints]
+    def _lead_out(self) -> None:
+        outside = [endpoint.network.gateway for endpoint in self.endpoints if not endpoint.network.internal]
+        if outside:
+            lead_out_by(outside[0])
 
     def unplug(self, endpoint: Endpoint, ended: bool) -> None:
         """The interface has gone; after the last one the namespace is let go."""
         self.endpoints.remove(endpoint)
         if self.endpoints:
-            self._inside("find another way out", lambda ip: None)
+            visit("find another way out", self.path, self._lead_out)
             return
         if self._resolver is not None:
-            self._resolver.close(ended)
+            self._resolver.close()
+            if not ended:
+                visit("take the name server's rules back", self.path, self._resolver.remove_rules)
         del _places[os.fstat(self.fd).st_ino]
         os.close(self.fd)
-
-    def _inside(self, what: str, work: Callable[[Any], None]) -> None:
-        from pyroute2 import IPRoute
-
-        def inside() -> None:
-            with IPRoute() as ip:
-                work(ip)
-                outside = [each.network.gateway for each in self.endpoints if not each.network.internal]
-                if outside:
-                    ip.route("replace", dst="default", gateway=outside[0])
-
-        visit(what, inside, self.path)
 
 
 def at(netns: int | str) -> Place:

@@ -1,27 +1,62 @@
 """A published port: what reaches a port of this machine goes on to a container's. See nft(8), NAT statements.
 
-The kernel does it all, loopback included. A socket that nobody reads holds the port against other programs.
+The kernel does it all, loopback included: a packet to 127.0.0.1 gets the container's address before it is
+routed, and the bridge's route_localnet lets it leave. A program that passes bytes on, as docker-proxy does,
+would cost memory for each port, copy every byte twice, and hide from the container who asks. A socket that
+nobody reads holds the port against other programs.
 """
 
 from __future__ import annotations
 
 import errno
-import secrets
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
-from kit import owner
+from kit.containers.networks.network import new_name
+from kit.containers.networks.subnets import ipv4
 from kit.linux.errors import KernelError
-from kit.linux.netlink import visit
+from kit.linux.netlink import DUMP, NETFILTER, ask, attributes, trying
 from kit.linux.nftables import add_table, redirect, when
+from kit.owner import Owned, journal, release
 
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
 _REMEDIES = {
     errno.EADDRINUSE: "Another program has this port (`ss -tulpn` tells which): publish on another.",
     errno.EADDRNOTAVAIL: "This machine has no such address: `ip address` lists those it has.",
 }
+
+
+def _reserve(host_ip: str, port: int, protocol: str) -> socket.socket:
+    try:
+        if protocol == "tcp":
+            return socket.create_server((host_ip, port), backlog=0)
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((host_ip, port))
+        return sock
+    except OSError as error:
+        what, number = f"publish {host_ip}:{port}/{protocol}", error.errno or 0
+        raise KernelError(what, number, _REMEDIES.get(number, "")) from None
+
+
+def _forget_flows(port: int, container_ip: str) -> None:
+    """A UDP sender that goes on would be sent on to where its first packet went: not any more.
+
+    See <linux/netfilter/nfnetlink_conntrack.h>.
+    """
+    flow, ipv4_only = "nfnetlink.nfctsocket:nfct_msg", {"nfgen_family": socket.AF_INET}
+    to = attributes("CTA_TUPLE", proto=attributes("CTA_PROTO", num=socket.IPPROTO_UDP, dst_port=port))
+    only = attributes("CTA_FILTER", orig_flags=1 << 3 | 1 << 5)  # those of this protocol and port
+    wanted = ipv4_only | attributes("CTA", tuple_orig=to, filter=only)
+    with trying(f"forget the flows to UDP port {port}"):
+        for found in ask(NETFILTER, (flow, 0x101, DUMP, wanted)):  # IPCTNL_MSG_CT_GET
+            sent, answered = found.get_attr("CTA_TUPLE_ORIG"), found.get_attr("CTA_TUPLE_REPLY")
+            asked = sent.get_attr("CTA_TUPLE_IP").get_attr("CTA_IP_V4_DST")
+            if answered.get_attr("CTA_TUPLE_IP").get_attr("CTA_IP_V4_SRC") in (asked, container_ip):
+                this = ipv4_only | attributes("CTA", tuple_orig=sent)
+                with suppress(FileNotFoundError):  # it has just ended by itself
+                    ask(NETFILTER, (flow, 0x102, 0, this))  # IPCTNL_MSG_CT_DELETE
 
 
 @dataclass
@@ -31,51 +66,16 @@ class Published:
     host_ip: str
     host_port: int
     container_ip: str
-    container_port: int
     protocol: str
     _socket: socket.socket
-    _table: owner.Owned
+    _table: Owned
 
     def close(self) -> None:
         """Publish it no longer; TCP connections that are open go on."""
-        owner.release(self._table)
+        release(self._table)
         self._socket.close()
-        self._forget_flows()
-
-    def _forget_flows(self) -> None:
-        """A UDP sender that goes on would be sent on to where its first packet went: not any more."""
-        from pyroute2 import Conntrack
-        from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple
-
-        def forget() -> None:
-            with Conntrack() as table:
-                to_port = NFCTAttrTuple(proto=socket.IPPROTO_UDP, dport=self.host_port)
-                for flow in list(table.dump_entries(tuple_orig=to_port)):
-                    if flow.tuple_reply.saddr in (flow.tuple_orig.daddr, self.container_ip):
-                        table.delete(flow)
-
         if self.protocol == "udp":
-            visit(f"forget the flows to UDP port {self.host_port}", forget)
-
-    def _open(self) -> None:
-        here = when("fib daddr type", struct.pack("=I", 2))  # RTN_LOCAL: whichever address is ours
-        if self.host_ip != "0.0.0.0":
-            here = when("daddr", IPv4Address(self.host_ip).packed)
-        port = when("l4proto", bytes([_PROTOCOLS[self.protocol]])) + when(
-            "dport", struct.pack("!H", self.host_port)
-        )
-        rule = here + port + redirect(self.container_ip, self.container_port)
-        owner.journal().add(self._table)
-        add_table(self._table.path, [(hook, "nat", -100, [rule]) for hook in ("prerouting", "output")])
-        self._forget_flows()
-
-
-def _reserve(host_ip: str, port: int, protocol: str) -> socket.socket:
-    if protocol == "tcp":
-        return socket.create_server((host_ip, port), backlog=0)
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((host_ip, port))
-    return sock
+            _forget_flows(self.host_port, self.container_ip)
 
 
 def publish(
@@ -90,17 +90,20 @@ def publish(
         raise ValueError(f"ports of tcp and udp can be published, not of {protocol!r}")
     if not (0 <= host_port < 65536 and 0 < container_port < 65536):
         raise ValueError(f"ports are numbers from 1 to 65535, unlike {host_port}:{container_port}")
-    host_ip, container_ip = str(IPv4Address(host_ip or "0.0.0.0")), str(IPv4Address(container_ip))
+    host_ip, container_ip = str(ipv4(host_ip or "0.0.0.0")), str(ipv4(container_ip))
+    here = when("fib daddr type", struct.pack("=I", 2))  # RTN_LOCAL: whichever address is ours
+    if host_ip != "0.0.0.0":
+        here = when("daddr", ipv4(host_ip).packed)
+    sock, table = _reserve(host_ip, host_port, protocol), Owned("table", new_name())
+    port = sock.getsockname()[1]
+    published = Published(host_ip, port, container_ip, protocol, sock, table)
+    there = when("l4proto", bytes([_PROTOCOLS[protocol]])) + when("dport", struct.pack("!H", port))
+    rule = here + there + redirect(container_ip, container_port)
     try:
-        sock = _reserve(host_ip, host_port, protocol)
-    except OSError as error:
-        what, number = f"publish {host_ip}:{host_port}/{protocol}", error.errno or 0
-        raise KernelError(what, number, _REMEDIES.get(number, "")) from None
-    table = owner.Owned("table", f"{owner.prefix()}{secrets.token_hex(3)}")
-    host_port = sock.getsockname()[1]
-    published = Published(host_ip, host_port, container_ip, container_port, protocol, sock, table)
-    try:
-        published._open()
+        journal().add(table)
+        add_table(table.path, [(hook, "nat", -100, [rule]) for hook in ("prerouting", "output")])
+        if protocol == "udp":
+            _forget_flows(port, container_ip)
     except BaseException:
         published.close()
         raise

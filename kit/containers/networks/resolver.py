@@ -13,23 +13,24 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import closing, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
+from socket import IPPROTO_TCP, IPPROTO_UDP
 from typing import TYPE_CHECKING, Any
 
-from kit.linux.netlink import visit
 from kit.linux.nftables import Rule, add_table, redirect, remove_table, when
 
 if TYPE_CHECKING:
-    from kit.containers.networks.network import Network
+    from kit.containers.networks.network import Endpoint
 
 ADDRESS = "127.0.0.11"
 TABLE = "kit-names"  # in the container's network namespace
 RESOLV_CONF = "/etc/resolv.conf"
 TTL = 10  # seconds: a container may get another address at its next start
 PATIENCE = 3.0  # seconds for the machine's name server, and for a client to send its question
+LONGEST = 512  # bytes of a question: a name has 255; what is cut off is no question any more
 CROWD = 200  # questions of one container at the same time; more are dropped
 
 _loop: asyncio.AbstractEventLoop | None = None
@@ -52,12 +53,6 @@ def upstreams() -> list[str]:
     return re.findall(r"^nameserver\s+(\S+)", text, re.MULTILINE)[:3]
 
 
-def _sockets() -> tuple[socket.socket, socket.socket]:
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind((ADDRESS, 0))
-    return udp, socket.create_server((ADDRESS, 0))
-
-
 def _led_here(sock: socket.socket, protocol: int) -> Rule:
     """Port 53 of 127.0.0.11 is this socket: 53 itself must stay free for a name server in the container."""
     to = when("daddr", IPv4Address(ADDRESS).packed) + when("l4proto", bytes([protocol]))
@@ -65,26 +60,32 @@ def _led_here(sock: socket.socket, protocol: int) -> Rule:
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """Answers a container's questions, who is at ``netns``; ``networks`` tells which ones it is on now."""
+    """Answers the questions of a container, in whose network namespace it is made; see its ``endpoints``."""
 
-    def __init__(self, networks: Callable[[], Sequence[Network]], netns: str) -> None:
-        self._networks, self._netns = networks, netns
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
         self._tasks: set[asyncio.Task[None]] = set()
-        udp, tcp = visit("open the name server's sockets", _sockets, netns)
-        rules = [_led_here(udp, socket.IPPROTO_UDP), _led_here(tcp, socket.IPPROTO_TCP)]
-        add_table(TABLE, [("output", "nat", -100, rules)], netns)
-        _run(self._open(udp, tcp))
+        self._sockets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.create_server((ADDRESS, 0))
+        self._sockets[0].bind((ADDRESS, 0))
+        rules = [_led_here(*each) for each in zip(self._sockets, (IPPROTO_UDP, IPPROTO_TCP), strict=True)]
+        add_table(TABLE, [("output", "nat", -100, rules)])
+
+    def serve(self) -> None:
+        """Begin, called from outside: a thread stays in the network namespace of the one that starts it."""
+        _run(self._open(*self._sockets))
 
     async def _open(self, udp: socket.socket, tcp: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         self._udp, _ = await loop.create_datagram_endpoint(lambda: self, sock=udp)
         self._tcp = await asyncio.start_server(self._came, sock=tcp)
 
-    def close(self, ended: bool) -> None:
-        """Close the sockets; take the rule back unless the container has ended."""
+    def remove_rules(self) -> None:
+        """Take back what leads questions here, in the container's network namespace again."""
+        remove_table(TABLE)
+
+    def close(self) -> None:
+        """Close the sockets, and let those go whose questions are under way."""
         _run(self._close())
-        if not ended:
-            remove_table(TABLE, self._netns)
 
     async def _close(self) -> None:
         self._udp.close()
@@ -118,7 +119,8 @@ class Resolver(asyncio.DatagramProtocol):
             while True:
                 async with asyncio.timeout(2 * PATIENCE):
                     size = int.from_bytes(await reader.readexactly(2), "big")
-                    answer = await self._answer(await reader.readexactly(size), 65535)
+                    if not (answer := await self._answer(await reader.readexactly(size), 65535)):
+                        return
                     writer.write(len(answer).to_bytes(2, "big") + answer)
                     await writer.drain()
 
@@ -127,7 +129,7 @@ class Resolver(asyncio.DatagramProtocol):
         from dns import exception, message, rcode, rdatatype, rrset
 
         try:
-            query = message.from_wire(question)
+            query = message.from_wire(question[:LONGEST])
             answer = message.make_response(query, recursion_available=True)
             (asked,) = query.question
         except (exception.DNSException, ValueError):
@@ -146,7 +148,7 @@ class Resolver(asyncio.DatagramProtocol):
 
         name = asked.to_text().rstrip(".").lower()
         found = []
-        for network in self._networks():
+        for network in [here.network for here in self._endpoints]:
             for endpoint in network.endpoints if network.resolves else ():
                 names = {*endpoint.names, *(f"{its}.{network.name.lower()}" for its in endpoint.names)}
                 if kind == "PTR" and names and asked == reversename.from_address(endpoint.ip):
@@ -157,11 +159,13 @@ class Resolver(asyncio.DatagramProtocol):
         return None if not found else found if kind in ("A", "PTR") else []
 
     async def _ask_others(self, query: Any, room: int) -> Any:
-        """The answer of one of the machine's name servers; None where none answers, or none may be asked."""
+        """The answer of a name server outside; None where none answers, or none may be asked."""
         from dns import asyncquery, exception
 
+        if all(here.network.internal for here in self._endpoints):
+            return None
         ask = asyncquery.udp if room == 512 else asyncquery.tcp
-        for server in [] if all(network.internal for network in self._networks()) else upstreams():
+        for server in [one for here in self._endpoints for one in here.upstreams] or upstreams():
             with suppress(OSError, ValueError, exception.DNSException):
                 return await ask(query, server, timeout=PATIENCE)
         return None

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import socket
 from ipaddress import IPv4Address, IPv4Network
 
-from kit.linux.netlink import visit
+from kit.linux.links import routes
+from kit.linux.netlink import trying
 
 #: Docker's default pools: fifteen subnets of 65,534 addresses, then sixteen of 4,094.
 POOLS = [IPv4Network(f"172.{number}.0.0/16") for number in range(17, 32)]
 POOLS += IPv4Network("192.168.0.0/16").subnets(new_prefix=20)
 
 
-def _routes() -> list[IPv4Network]:
-    from pyroute2 import IPRoute
-
-    with IPRoute() as ip:
-        routes = ip.get_routes(family=socket.AF_INET)
-        return [IPv4Network((r.get_attr("RTA_DST"), r["dst_len"])) for r in routes if r["dst_len"]]
+def ipv4(text: str) -> IPv4Address:
+    """The address. Raises ValueError for what is none, an IPv6 address among them."""
+    try:
+        return IPv4Address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no IPv4 address, and there are no others here (no IPv6)") from None
 
 
 def choose(subnet: str | None) -> IPv4Network:
@@ -25,11 +25,14 @@ def choose(subnet: str | None) -> IPv4Network:
 
     Raises ValueError where it is none, or overlaps what this machine has a route to already.
     """
-    routes = visit("list the routes", _routes)
+    if subnet is not None and ":" in subnet:
+        raise ValueError(f"the subnet {subnet}: networks have IPv4 alone here, no IPv6")
+    with trying("list the routes"):
+        taken = routes()
     for wanted in POOLS if subnet is None else [IPv4Network(subnet)]:
         if wanted.prefixlen > 30:
             raise ValueError(f"the subnet {subnet} has no room for a gateway and a container: take a /30")
-        if not any(wanted.overlaps(route) for route in routes):
+        if not any(wanted.overlaps(route) for route in taken):
             return wanted
     what = f"the subnet {subnet} overlaps" if subnet else "all default subnets overlap"
     raise ValueError(f"{what} what this machine has a route to (`ip route`): name another, as '10.99.0.0/24'")
@@ -41,21 +44,25 @@ class Leases:
     def __init__(self, subnet: IPv4Network, gateway: str | None = None) -> None:
         self.subnet = subnet
         self._taken = {subnet.network_address, subnet.broadcast_address}
-        self._last = subnet.network_address
+        self._next = 0
         self.gateway = self.take(gateway)
 
     def take(self, ip: str | None = None) -> IPv4Address:
         """Lease this address, or the next free one. ValueError: not in the subnet, taken, or none is left."""
-        if ip is not None and IPv4Address(ip) not in self.subnet:
-            raise ValueError(f"the address {ip} is not in the subnet {self.subnet}")
-        first, size = int(self.subnet.network_address), self.subnet.num_addresses
-        begin = int(IPv4Address(ip) if ip else self._last + 1) - first
-        for number in range(begin, begin + (1 if ip else size)):
-            if (address := IPv4Address(first + number % size)) not in self._taken:
+        if ip is not None:
+            address = ipv4(ip)
+            if address not in self.subnet:
+                raise ValueError(f"the address {ip} is not in the subnet {self.subnet}")
+            if address in self._taken:
+                raise ValueError(f"the address {ip} is taken")
+            self._taken.add(address)
+            return address
+        for _ in range(self.subnet.num_addresses):
+            address, self._next = self.subnet[self._next], (self._next + 1) % self.subnet.num_addresses
+            if address not in self._taken:
                 self._taken.add(address)
-                self._last = self._last if ip else address
                 return address
-        raise ValueError(f"the subnet {self.subnet} has no free address" if ip is None else f"{ip} is taken")
+        raise ValueError(f"the subnet {self.subnet} has no free address")
 
     def give_back(self, address: str) -> None:
         """End a lease."""
