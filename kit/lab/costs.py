@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import floor, log10
+from math import ceil, floor, log10
 from statistics import median
 from typing import TYPE_CHECKING
 
-from kit.lab.palette import INK, SERIES
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from kit.lab.palette import INK, RULE, SERIES
 from kit.lab.picture import Picture, figure, style
 from kit.lab.tree import count
 from kit.show import size
@@ -15,7 +17,7 @@ from kit.show import size
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANELS = {"start": "start, in seconds", "memory": "memory, in bytes", "disk": "disk, in bytes"}
+FIGURES = ("start", "memory", "disk")
 
 
 def costs(figures: Mapping[str, Mapping[str, float]], title: str = "what isolation costs") -> Picture:
@@ -24,13 +26,13 @@ def costs(figures: Mapping[str, Mapping[str, float]], title: str = "what isolati
     ``start`` is in seconds, ``memory`` and ``disk`` in bytes; an approach may lack one. Raises ValueError
     for another name, for a figure that is not above zero, for more than four approaches and for none.
     """
-    names = [name for name in PANELS if any(name in one for one in figures.values())]
+    names = [name for name in FIGURES if any(name in one for one in figures.values())]
     _check("costs", {who: list(one.values()) for who, one in figures.items()})
-    if unknown := {name for one in figures.values() for name in one} - set(PANELS):
-        raise ValueError(f"costs: there is no {', '.join(sorted(unknown))}; give {', '.join(PANELS)}")
+    if unknown := {name for one in figures.values() for name in one} - set(FIGURES):
+        raise ValueError(f"costs: there is no {', '.join(sorted(unknown))}; give {', '.join(FIGURES)}")
     made = figure(8.0, 0.9 + 0.42 * len(figures))
     for number, name in enumerate(names):
-        axes = _log(made.add_subplot(1, len(names), number + 1), PANELS[name], list(figures), number == 0)
+        axes = _log(made.add_subplot(1, len(names), number + 1), name, name, list(figures), not number)
         known = {row: one[name] for row, one in enumerate(figures.values()) if name in one}
         low, high = 10.0 ** floor(log10(min(known.values())) - 0.3), max(known.values())
         axes.set_xlim(low, low * (high / low) ** 1.75)  # room for the figures
@@ -53,7 +55,10 @@ def starts(times: Mapping[str, Sequence[float]], title: str = "start times") -> 
     """
     _check("starts", times)
     made = figure(8.0, 0.75 + 0.62 * len(times))
-    axes = _log(made.subplots(), title, list(times), True)
+    axes = _log(made.subplots(), "start", title, list(times), True)
+    axes.grid(axis="x", color=RULE, alpha=0.35, linewidth=0.7)
+    everything = [one for found in times.values() for one in found]
+    axes.set_xlim(10.0 ** floor(log10(min(everything))), 10.0 ** ceil(log10(max(everything)) + 0.01))
     for row, (found, look) in enumerate(zip(times.values(), SERIES, strict=False)):
         heights = [row + 0.2 * ((number * 0.618) % 1 - 0.5) for number in range(len(found))]
         axes.plot(found, heights, look.marker, color=look.colour, alpha=0.6, markersize=5, markeredgewidth=0)
@@ -61,7 +66,6 @@ def starts(times: Mapping[str, Sequence[float]], title: str = "start times") -> 
         axes.plot([middle, middle], [row - 0.3, row + 0.3], color=look.colour, linewidth=2.6)
         axes.annotate(f"median {said('start', middle)}", (middle, row - 0.3), (0, 3), ha="center", color=INK,
                       textcoords="offset points", fontsize=9.5, weight="bold")  # fmt: skip
-    axes.set_xlabel("seconds", fontsize=9)
     told = (
         f"{who}: {count(len(found), 'start')}, median {said('start', median(found))}, from "
         f"{said('start', min(found))} to {said('start', max(found))}"
@@ -82,15 +86,19 @@ def said(name: str, value: float) -> str:
     """A figure in three digits: seconds for a start, else bytes."""
     if name != "start":
         return size(round(value))
-    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
+    if value < 1:
+        return f"{1000 * value:.3g} ms"
+    return f"{value:.3g} s" if value < 1000 else f"{value:.0f} s"
 
 
-def _log(axes: Axes, title: str, rows: Sequence[str], named: bool) -> Axes:
-    """A plot of rows, the first on top, over powers of ten."""
+def _log(axes: Axes, name: str, title: str, rows: Sequence[str], named: bool) -> Axes:
+    """A plot of rows, the first on top, over powers of ten of the figure that ``name`` is."""
     style(axes, title)
     axes.set_xscale("log")
-    axes.grid(visible=False, axis="y")
-    axes.grid(axis="x", alpha=0.35, linewidth=0.7)
+    axes.xaxis.set_major_locator(LogLocator(numticks=4))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: said(name, value)))
+    axes.grid(visible=False)
     axes.set_yticks(range(len(rows)), rows if named else [""] * len(rows))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     return axes

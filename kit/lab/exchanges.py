@@ -60,9 +60,15 @@ class Exchanges:
     def _asked(self) -> str:
         return count(len(self.requests), "request") if self.requests else "no request yet"
 
+    def _told(self, one: Request) -> str:
+        """What is said beside the path."""
+        return one.asked
+
     def _row(self, one: Request, largest: int) -> str:
         """Two lines: what was asked and what was answered, which open to the bodies that are known."""
-        asked = f"<b>{escape(one.method)}</b> <code>{escape(short(one.path))}</code> {_small(one.asked)}"
+        asked = (
+            f"<b>{escape(one.method)}</b> <code>{escape(short(one.path))}</code> {_small(self._told(one))}"
+        )
         fetched = f"{size(one.fetched)} fetched first" if one.fetched else ""
         answered = " · ".join(filter(None, (fetched, one.answered)))
         status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"

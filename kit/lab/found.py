@@ -10,6 +10,8 @@ from socket import AF_INET, if_indextoname
 from typing import TYPE_CHECKING, Any
 
 from kit.lab.limits import human
+from kit.lab.processes import called
+from kit.lab.requests import short
 from kit.lab.tree import count, cut
 from kit.linux import proc
 from kit.namespaces import inside, members, of
@@ -41,14 +43,14 @@ def found(engine: Engine, name: str, title: str = "a container, from both sides"
         ("name", f"{container.name}, {container.id[:12]}", within.run(["uname", "-n"]).stdout.strip()),
         ("processes", _lines(f"{one.pid}  {cut(one.command)}" for one in family),
          _lines(f"{one.inside}  {cut(one.command)}" for one in family)),
-        ("parent of the first", f"{above}  {cut(' '.join(proc.command(above)))}", "0, out of sight"),
+        ("parent of the first", f"{above}  {called(proc.command(above))}", "0, out of sight"),
         ("namespaces of its own", _lines(f"{kind}  {space.ours[kind]}" for kind in space.own),
          _lines(f"{kind}  {space[kind]}" for kind in space.own)),
         ("shared", _lines(f"{kind}  {space.ours[kind]}" for kind in space.shared),
          _lines(f"{kind}  {space[kind]}" for kind in space.shared)),
-        ("control group", _lines(map(str, group.directories)), _lines(_groups(within, pid))),
+        ("control group", _places(group), _lines(_groups(within, pid))),
         ("limits", _lines(_limits(group)), "set outside, and felt inside"),
-        ("root", f"{container.disk.path}\n{layers} below {container.disk.upper}", "/"),
+        ("root", short(f"{container.disk.path}\n{layers} below {container.disk.upper}"), "/"),
         ("network", _lines(outer for outer, _ in wired), _lines(inner for _, inner in wired)),
     ]  # fmt: skip
     return Table(title, ("", "on the host", "inside"), rows)
@@ -56,6 +58,14 @@ def found(engine: Engine, name: str, title: str = "a container, from both sides"
 
 def _lines(texts: Any) -> str:
     return "\n".join(texts)
+
+
+def _places(group: Cgroup) -> str:
+    """The directory for memory; cgroup v1 has others for other controllers."""
+    places = {name: path for name, (_, path) in group.places().items()}
+    shown = places.get("memory", min(places.values()))
+    others = [name for name, path in places.items() if path != shown]
+    return short(f"{shown}\nand others for {', '.join(others)}" if others else shown)
 
 
 def _groups(within: Any, pid: int) -> list[str]:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 # All in CSS pixels, y running down.
 WIDE, TALL = 96.0, 46.0  # a state's box
-WIDTH, HEIGHT, TOP = 850.0, 282.0, 30.0
+WIDTH, HEIGHT, TOP = 872.0, 322.0, 30.0
 PLACES = {
-    "created": (160.0, 150.0), "running": (374.0, 150.0), "paused": (374.0, 30.0), "exited": (602.0, 150.0),
-    "removed": (792.0, 150.0),
+    "created": (160.0, 150.0), "running": (360.0, 150.0), "paused": (360.0, 30.0), "exited": (628.0, 150.0),
+    "removed": (808.0, 150.0),
 }  # fmt: skip
 STATES = {
     "create": "created", "start": "running", "pause": "paused", "unpause": "running", "die": "exited",
@@ -43,17 +43,13 @@ class Way(NamedTuple):
 
 WAYS = {
     ("", "created"): Way("docker create", ((16, 150), (112, 150)), 62, 136),
-    ("created", "running"): Way("docker start", ((208, 150), (326, 150)), 266, 136),
-    ("running", "paused"): Way("docker pause", ((356, 127), (356, 53)), 346, 83, "right", 16),
-    ("paused", "running"): Way("docker unpause", ((392, 53), (392, 127)), 402, 83, "left", 16),
-    ("running", "exited"): Way("its end, docker stop, kill", ((422, 150), (554, 150)), 488, 136),
-    ("exited", "running"): Way(
-        "docker start", ((602, 173), (602, 214), (374, 214), (374, 173)), 488, 201, below=27
-    ),
-    ("exited", "removed"): Way("docker rm", ((650, 150), (744, 150)), 696, 136),
-    ("created", "removed"): Way(
-        "docker rm", ((160, 173), (160, 258), (792, 258), (792, 173)), 488, 246, below=26
-    ),
+    ("created", "running"): Way("docker start", ((208, 150), (312, 150)), 258, 136),
+    ("running", "paused"): Way("docker pause", ((342, 127), (342, 53)), 332, 83, "right", 16),
+    ("paused", "running"): Way("docker unpause", ((378, 53), (378, 127)), 388, 83, "left", 16),
+    ("running", "exited"): Way("its end, docker stop, kill", ((408, 150), (580, 150)), 492, 136),
+    ("exited", "running"): Way("docker start", ((628, 173), (628, 230), (360, 230), (360, 173)), 494, 217),
+    ("exited", "removed"): Way("docker rm", ((676, 150), (760, 150)), 716, 136),
+    ("created", "removed"): Way("docker rm", ((160, 173), (160, 292), (808, 292), (808, 173)), 494, 279),
 }
 
 
@@ -119,7 +115,8 @@ def _life(engine: Engine, container: str) -> tuple[str, list[Step]]:
         steps.append(Step((state, STATES[event["Action"]]), at, status))
         state = STATES[event["Action"]]
     attributes = fits[-1]["Actor"]["Attributes"]
-    return cut(f"{attributes.get('name', '')}   {whole[:12]}   {attributes.get('image', '')}"), steps
+    about = (attributes.get("name", ""), whole[:12], attributes.get("image", ""))
+    return cut(" · ".join(about)), steps
 
 
 def _way(axes: Axes, way: tuple[str, str], taken: list[tuple[int, Step]]) -> None:
@@ -141,13 +138,11 @@ def _way(axes: Axes, way: tuple[str, str], taken: list[tuple[int, Step]]) -> Non
 
 def _taken(taken: list[tuple[int, Step]]) -> list[str]:
     """The figures at a way: which steps it was, and when; of many the first and the last."""
-    if len(taken) > 2:
-        (first, begun), (last, ended) = taken[0], taken[-1]
-        texts = [f"{len(taken)} times, {first} to {last}:", f"{begun.at:.2f} to {ended.at:.2f} s"]
-    else:
-        texts = [f"{number}:  {_seconds(step.at)}" for number, step in taken]
-    statuses = dict.fromkeys(step.status for _, step in taken if step.status)
-    return texts + [f"exit status {', '.join(statuses)}"] * bool(statuses)
+    texts = [
+        f"{number}:  {_seconds(step.at)}" + f", status {step.status}" * bool(step.status)
+        for number, step in taken
+    ]
+    return texts if len(texts) < 3 else [f"{texts[0]} …", f"{texts[-1]}"]
 
 
 def _seconds(seconds: float) -> str:
@@ -165,4 +160,4 @@ def _words(about: str, steps: list[Step]) -> str:
         f"{step.way[1]} after {_seconds(step.at)}" + f" with exit status {step.status}" * bool(step.status)
         for step in steps
     ]
-    return f"{' '.join(about.split())}: {', '.join(went)}."
+    return f"{about}: {', '.join(went)}."

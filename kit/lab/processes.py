@@ -73,16 +73,20 @@ def _node(pid: int) -> Node | None:
     except KernelError:
         return None  # it ended while we looked
     inner = status.get("NSpid", "").split()
-    words = proc.command(pid)
-    command = short(words) or status.get("Name", "?")
-    if any("kit.linux.helper" in word for word in words):
-        command = "python (the kit's helper, which makes processes)"
+    command = called(proc.command(pid)) or status.get("Name", "?")
     state = STATES.get(status.get("State", "?")[0], status.get("State", "?"))
     return Node(
         command,
         (str(pid), inner[-1] if len(inner) > 1 else "", state, ", ".join(own)),
         marked=bool(own),
     )
+
+
+def called(words: list[str]) -> str:
+    """A command line for a narrow column."""
+    if any("kit.linux.helper" in word for word in words):
+        return "python (the kit's helper, which makes processes)"
+    return short(words)
 
 
 def _own(pid: int) -> list[str]:

@@ -31,7 +31,7 @@ ANSWERED = (
     "OCI-Filters-Applied", "WWW-Authenticate",
 )  # fmt: skip
 _DIGEST, _UPLOAD = r"(sha\d+(?::|%3A)[0-9a-f]{12})[0-9a-f]+", r"(?<=/uploads/)([\w-]{8})[\w=-]+"
-_ID = r"\b([0-9a-f]{12})[0-9a-f]{52}\b"  # of a container, a network, an exec
+_ID = r"\b([0-9a-f]{12})[0-9a-f]{48,}\b"  # of a container, a network, an exec
 _STATE = r"(?<==)([\w-]{8})[\w=%-]{32,}"  # what a registry wants to be reminded of
 _CODE = re.compile(rb'"code": *"([A-Z_]{1,50})"')
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 from kit.lab.exchanges import Exchanges, alongside
 from kit.lab.requests import Request
@@ -44,6 +44,9 @@ class Wire(Exchanges):
         taken = f"{flows['taken over']} taken over" if flows["taken over"] else ""
         return ", ".join(filter(None, (self._asked(), streams, taken)))
 
+    def _told(self, one: Request) -> str:
+        return one.asked if self._client() == "clients" else ""
+
     def _beside(self, one: Request, largest: int) -> str:
         return f"<div>{one.at:.3f} s</div>"
 
@@ -70,10 +73,11 @@ def wire(engine: Engine, title: str = "over the wire") -> Iterator[Wire]:
 
 def _request(one: Exchange, at: float) -> Request:
     """An exchange in one line, which was heard ``at`` so many seconds."""
-    path = plain(unquote(one.path))
+    path = plain(unquote_plus(one.path))
     first = re.sub(r"^/v\d+\.\d+", "", path).split("/")[1]
     reason = HTTPStatus(one.status).phrase if one.status in set(HTTPStatus) else ""
-    bodies = _readable(one.sent), _readable(one.received)
+    received = one.received if one.method != "HEAD" else ""  # which has none, whatever is announced
+    bodies = _readable(one.sent), _readable(received)
     kind = first if first in KINDS else "system"
     flow, who = FLOWS[one.kind], _client(getattr(one, "client", ""))
     return Request(kind, one.method, path, who, one.status, reason, flow, 0, 0, 0, one.kind, at, bodies)

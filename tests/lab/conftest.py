@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker
 import numpy
 import pytest
 from PIL import Image
 
+from kit.engine import Engine
+from kit.engine import serve as serve_engine
+from kit.images import seed
+from kit.images.store import Store
 from kit.registries.server import Registry, serve
 
 PATIENCE = 20.0  # seconds after which something counts as hanging
@@ -57,3 +62,18 @@ def check_picture() -> Callable[[Any], numpy.ndarray]:
         return pixels
 
     return check
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """An engine with busybox."""
+    seed(Store(tmp_path / "data" / "images"), ["busybox"])
+    with serve_engine(tmp_path / "kit.sock", tmp_path / "data") as started:
+        yield started
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(f"unix://{engine.socket}")
+    yield client
+    client.close()

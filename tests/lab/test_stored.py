@@ -102,6 +102,36 @@ hub.close()
 for one in (store, hub_store, mirror_store):
     one.close()
 """
+CONTAINERS = """\
+from pathlib import Path
+import docker
+from kit import lab
+from kit.engine import serve
+from kit.images import Store, seed
+_ = seed(Store("data/images"), ["busybox"])
+engine = serve("kit.sock", "data")
+client = docker.DockerClient(f"unix://{Path('kit.sock').absolute()}")
+---
+with lab.wire(engine, "one run"):
+    client.containers.run("busybox", "true", remove=True)
+---
+busy = ["sh", "-c", "while :; do :; done"]
+web = client.containers.run("busybox", busy, name="web", detach=True)
+lab.found(engine, "web")
+---
+view = lab.stats(engine, "web", seconds=1)
+view.wait()
+---
+web.remove(force=True)
+lab.lifecycle(engine, "web")
+---
+lab.starts({"processes": [0.0006, 0.0007], "containers": [0.04]})
+---
+lab.costs({"processes": {"start": 0.01, "memory": 2e6}, "containers": {"start": 0.02, "memory": 3e6}})
+---
+client.close()
+engine.close()
+"""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -169,5 +199,19 @@ def test_registries_and_their_exchanges(tmp_path, monkeypatch):
         *["[pull] library/busybox"] * 3,
         "[picture] what the mirror saves",
         "[exchanges] what the mirror was asked",
+    ]
+    compare(notebook, tmp_path)
+
+
+def test_an_engine_and_its_containers(tmp_path, monkeypatch):
+    notebook = stored(CONTAINERS, tmp_path, monkeypatch)
+    shown = [output.data for cell in notebook.cells for output in cell.outputs if "data" in output]
+    assert [data["text/plain"] for data in shown] == [
+        "[wire] one run",
+        "a container, from both sides",
+        "[live view] what web uses",
+        "[picture] the life of a container",
+        "[picture] start times",
+        "[picture] what isolation costs",
     ]
     compare(notebook, tmp_path)
