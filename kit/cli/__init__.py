@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from kit.cli import build, engine, images, login, pull, registry, runtime
+from kit.cli import build, docker, engine, images, login, pull, registry, runtime
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,6 +67,7 @@ for command in (
     *login.COMMANDS,
     registry.registry,
     engine.engine,
+    docker.docker_,
     runtime.runtime,
     runtime.bundle,
 ):
