@@ -23,6 +23,7 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 1 << 33
 
 #: The eight kinds of namespace, by the name that namespaces(7) uses, with the flag that makes a new one.
 NAMESPACES = {
@@ -46,7 +47,7 @@ def unshare(flags: int) -> None:
     Raises OSError: EPERM without CAP_SYS_ADMIN (a new user namespace needs none), EINVAL for
     ``CLONE_NEWUSER`` in a process with several threads.
     """
-    call(libc.unshare, ctypes.c_int(flags))
+    call(libc.unshare, flags)
 
 
 def setns(fd: int, flags: int = 0) -> None:
@@ -54,19 +55,22 @@ def setns(fd: int, flags: int = 0) -> None:
 
     A pid or time namespace is entered by the children made afterwards. Raises OSError: EPERM, EINVAL.
     """
-    call(libc.setns, ctypes.c_int(fd), ctypes.c_int(flags))
+    call(libc.setns, fd, flags)
 
 
-def clone3(flags: int, exit_signal: int) -> int:
+def clone3(flags: int, exit_signal: int, cgroup: int | None = None) -> int:
     """Fork with flags: 0 in the child, the child's pid in the parent. See clone(2), struct clone_args.
 
-    With ``CLONE_PARENT`` the child becomes a sibling, and ``exit_signal`` must be 0. Raises OSError: EPERM,
-    ENOSPC (too many namespaces: see /proc/sys/user), EAGAIN (too many processes).
+    With ``CLONE_PARENT`` the child becomes a sibling, and ``exit_signal`` must be 0. ``cgroup`` is an open
+    directory of the v2 tree, the group to be born in. Raises OSError: EPERM, ENOSPC (too many namespaces: see
+    /proc/sys/user), EAGAIN (too many processes); of the group EACCES, EBUSY, ENODEV, EOPNOTSUPP.
     """
-    # flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls (eight 64-bit fields: version
-    # 0)
-    args = ctypes.create_string_buffer(struct.pack("=8Q", flags, 0, 0, 0, exit_signal, 0, 0, 0), 64)
-    return syscall(NR_CLONE3, ctypes.byref(args), 64)
+    if cgroup is not None:
+        flags |= CLONE_INTO_CGROUP
+    # flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup
+    # (eleven 64-bit fields: version 2)
+    fields = struct.pack("=11Q", flags, 0, 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup or 0)
+    return syscall(NR_CLONE3, fields, len(fields))
 
 
 def set_hostname(name: str) -> None:

@@ -20,7 +20,7 @@ import socket
 import time
 from typing import Any
 
-from kit.linux import child, prctl
+from kit.linux import capabilities, child, prctl
 from kit.linux.child import Request, clone_flags, two_stages
 from kit.linux.clone import CLONE_NEWUSER, clone3
 from kit.linux.messages import receive, send
@@ -39,6 +39,22 @@ def _write_maps(pid: int, request: Request, privileged: bool) -> None:
             file.write("".join(f"{inside} {outside} {count}\n" for inside, outside, count in request[name]))
 
 
+def _open_groups(directories: list[str], opened: list[int]) -> int | None:
+    """Open the control groups; the one of them in the v2 tree is returned, for the child to be born in.
+
+    Of those of v1 it is ``tasks``: where a thread moves itself alone, the kernel need not wait for all other
+    processes, as with cgroup.procs (some milliseconds).
+    """
+    born_in = None
+    for directory in directories:
+        try:
+            opened.append(os.open(os.path.join(directory, "tasks"), os.O_WRONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            born_in = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.append(born_in)
+    return born_in
+
+
 def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     """Make one process: its pid, or the step that failed and the errno; and descriptors for the client.
 
@@ -47,8 +63,7 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     privileged = os.geteuid() == 0
     groups: list[int] = []
     try:
-        for directory in request["cgroups"]:
-            groups.append(os.open(os.path.join(directory, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC))
+        born_in = _open_groups(request["cgroups"], groups)
     except OSError as error:
         for fd in groups:
             os.close(fd)
@@ -59,18 +74,21 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     failure: dict[str, Any] | None = None
     pid = 0
     try:
-        pid = clone3(flags & CLONE_NEWUSER if two_stages(request) else flags, signal.SIGCHLD)
+        pid = clone3(flags & CLONE_NEWUSER if two_stages(request) else flags, signal.SIGCHLD, born_in)
         if pid == 0:
             os.close(mapped_write)  # so that our read ends should the helper die
             report.close()
             if _line is not None:
                 _line.close()
-            child.run(request, fds, groups, theirs, mapped_read, privileged)
+            entered = [fd for fd in groups if fd != born_in]
+            child.run(request, fds, entered, theirs, mapped_read, privileged)
         if flags & CLONE_NEWUSER:
             _write_maps(pid, request, privileged)
         os.write(mapped_write, b"\n")
     except OSError as error:
-        failure = {"step": "write the id maps" if pid else "clone", "errno": error.errno}
+        entering = born_in is not None and error.errno in (errno.EACCES, errno.EBUSY, errno.EOPNOTSUPP)
+        step = "write the id maps" if pid else "enter the control group" if entering else "clone"
+        failure = {"step": step, "errno": error.errno}
         if pid:
             os.kill(pid, signal.SIGKILL)
     theirs.close()
@@ -198,6 +216,7 @@ def main(fd: int) -> None:
         signal.signal(caught, lambda *_: None)
     gc.disable()
     gc.freeze()  # a collection would touch, and in a child copy, all of the heap
+    capabilities.bounding()  # once, and not in every copy
     prctl.become_subreaper()
     os.set_inheritable(fd, False)
     global _line
