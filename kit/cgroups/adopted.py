@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from kit.cgroups import hierarchy, placement
@@ -24,9 +23,7 @@ class Adopted(Cgroup):
         self._finalizer = weakref.finalize(self, lambda places: None, self._places)
 
     def close(self) -> None:
-        """Kill what is inside, and remove it with what its program made around it."""
+        """Kill what is inside, and remove it."""
         placement.kill(self._places)
         for directory in self.directories:
             cgroupfs.remove(str(directory))
-            with suppress(OSError):  # others are beside it
-                directory.parent.rmdir()

@@ -44,7 +44,7 @@ os.register_at_fork(after_in_child=_named.clear)  # a forked copy of the program
 
 
 def _check_name(name: str) -> None:
-    good = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}", name)
+    good = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,74}", name)
     if not good or re.match(r"(cgroup|cpu|cpuset|io|memory|pids)\.", name):
         raise BadLimit(
             f"{name!r} cannot name a group: use letters, digits, '-' and '_', and nothing like a file's name."
@@ -55,7 +55,8 @@ class Cgroup:
     """A group of this program, made at once and removed at the end of the ``with`` block, by :meth:`close`,
     or when dropped.
 
-    ``controllers`` are v2 names; all that the machine offers unless told otherwise. Making a group under a
+    ``controllers`` are v2 names; all that the machine offers unless told otherwise. It stands below a
+    directory of this program, or ``alone``, with a name that nobody else has. Making a group under a
     name that this program already uses replaces the old group, so that a cell may be run again.
 
     Raises :class:`BadLimit` for a name that cannot be one, :class:`ControllerMissing`, :class:`NotDelegated`,
@@ -63,7 +64,12 @@ class Cgroup:
     """
 
     def __init__(
-        self, name: str, *, controllers: Iterable[str] | None = None, parent: Cgroup | None = None
+        self,
+        name: str,
+        *,
+        controllers: Iterable[str] | None = None,
+        parent: Cgroup | None = None,
+        alone: bool = False,
     ) -> None:
         _check_name(name)
         if isinstance(controllers, str):
@@ -100,7 +106,7 @@ class Cgroup:
         self._places = (
             placement.make_below(parent._places, self.name, self.controllers)
             if parent
-            else placement.make(self.name, self.controllers)
+            else placement.make(self.name, self.controllers, alone)
         )
         self.children: list[Cgroup] = []
         self.written = Log()
@@ -137,7 +143,7 @@ class Cgroup:
         return {key: (version, str(path)) for key, (version, path) in self._places.of.items()}
 
     def give_away(self) -> None:
-        """Let it outlive this program, until an :class:`~kit.cgroups.adopted.Adopted` removes it."""
+        """Let one that stands alone outlive this program, until an ``Adopted`` removes it."""
         placement.give_away(self._places)
         self._finalizer.detach()
 

@@ -94,10 +94,11 @@ def _let_in(path: Path) -> None:
             put(path / name, (path.parent / name).read_text())
 
 
-def make(name: str, controllers: tuple[str, ...]) -> Places:
+def make(name: str, controllers: tuple[str, ...], alone: bool = False) -> Places:
     """Make the group ``name`` of this program in every hierarchy it needs; all of it or nothing.
 
-    Raises ControllerMissing, NotDelegated, InternalProcesses or Refused, each with the remedy.
+    It stands below this program's own directory, or ``alone``, straight in the place where we may make
+    groups. Raises ControllerMissing, NotDelegated, InternalProcesses or Refused, each with the remedy.
     """
     places = Places()
     with _lock:
@@ -106,6 +107,9 @@ def make(name: str, controllers: tuple[str, ...]) -> Places:
                 mine = tuple(key for key in keys if key != "cgroup")
                 if version == 2 and mine:
                     v2.hand_down(home, mine)
+                if alone:
+                    _place(places, home / name, version, keys)
+                    continue
                 top = home / owner.prefix()
                 if str(top) not in _tops or not top.is_dir():
                     _tops[str(top)] = _mkdir(top)
@@ -172,9 +176,9 @@ def remove(places: Places) -> None:
 
 
 def give_away(places: Places) -> None:
-    """Strike a group off the journal, and this program's own directories, which it keeps from removal."""
+    """Strike a group that stands alone off the journal."""
     with _lock:
-        for owned in [*places.owned, *(_tops.pop(top) for top in list(_tops))]:
+        for owned in places.owned:
             owner.journal().forget(owned)
         places.owned.clear()
 

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from weakref import WeakValueDictionary, finalize
 
+from kit import owner
 from kit.cgroups import Cgroup, hierarchy
 from kit.containers import plan, resources
 from kit.containers.errors import BadConfig
@@ -279,8 +280,10 @@ def launch(
     request["contained"]["tty"] |= tty
     if size:
         request["contained"]["size"] = list(size)
-    limits = resources.limits((config.get("linux") or {}).get("resources") or {})
-    group = Cgroup(id[:60], controllers=_controllers())
+    linux = config.get("linux") or {}
+    limits = resources.limits(linux.get("resources") or {})
+    name = (linux.get("cgroupsPath") or "").removeprefix("/") or f"{owner.prefix()}-{id[:64]}"
+    group = Cgroup(name, controllers=_controllers(), alone=True)
     try:
         for name, value in limits.items():
             group[name] = value
