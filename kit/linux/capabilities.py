@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 
 from kit.linux.libc import call, libc
 from kit.linux.prctl import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP, PR_CAPBSET_READ, prctl
@@ -84,10 +86,9 @@ def get(pid: int = 0) -> tuple[int, int, int]:
 
 def set(effective: int, permitted: int, inheritable: int) -> None:
     """Set the caller's three masks. Raises OSError EPERM for one that is not permitted now. See capset(2)."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _VERSION_3, 0), 8)
     masks = (effective, permitted, inheritable)
     low, high = [m & 0xFFFFFFFF for m in masks], [m >> 32 for m in masks]
-    call(libc.capset, header, ctypes.create_string_buffer(struct.pack("=6I", *low, *high), 24))
+    call(libc.capset, struct.pack("=Ii", _VERSION_3, 0), struct.pack("=6I", *low, *high))
 
 
 def _mask(dropped: Iterable[str]) -> int:
@@ -97,15 +98,30 @@ def _mask(dropped: Iterable[str]) -> int:
     return mask
 
 
+@cache
+def bounding() -> int:
+    """The mask of this process's bounding set, looked up once: it can only shrink."""
+    kept = 0
+    for i in range(len(CAPABILITIES)):
+        with suppress(OSError):  # EINVAL: the kernel does not know it
+            kept |= prctl(PR_CAPBSET_READ, i) << i
+    return kept
+
+
+def keep_bounding(mask: int) -> None:
+    """Take all others out of the bounding set. Raises OSError EPERM without CAP_SETPCAP."""
+    dropped = bounding() & ~mask
+    for i in range(dropped.bit_length()):
+        if dropped >> i & 1:
+            prctl(PR_CAPBSET_DROP, i)
+
+
 def drop_bounding(dropped: Iterable[str]) -> None:
     """Take capabilities out of the bounding set, so that no exec gives them (back).
 
     Raises OSError EPERM without CAP_SETPCAP, ValueError for a name that isn't known.
     """
-    mask = _mask(dropped)
-    for i in range(len(CAPABILITIES)):
-        if mask >> i & 1 and prctl(PR_CAPBSET_READ, i):
-            prctl(PR_CAPBSET_DROP, i)
+    keep_bounding(~_mask(dropped))
 
 
 def drop(dropped: Iterable[str]) -> None:

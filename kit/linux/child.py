@@ -30,7 +30,7 @@ from kit.linux.messages import send
 from kit.linux.mount import MS_PRIVATE, MS_REC, mount
 from kit.linux.pivot_root import pivot_root
 
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 Request = Mapping[str, Any]
 
@@ -38,9 +38,7 @@ Request = Mapping[str, Any]
 def loopback_up() -> None:
     """Switch on the interface ``lo`` of the caller's network namespace. See netdevice(7)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack("16sh22x", b"lo", 0))
-        flags = struct.unpack_from("16xh", request)[0]
-        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | IFF_UP))
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
 
 
 class _Steps:
@@ -229,8 +227,8 @@ def run(
     """Set up and exec; or send to ``report`` which step failed with what errno, and end.
 
     ``fds`` are standard input, output, error, the namespaces to enter, and for a container one more;
-    ``groups`` are open cgroup.procs files; ``mapped`` becomes readable when the id maps are written. It never
-    returns: the copy must not run on as a second helper.
+    ``groups`` are open files to enter control groups by; ``mapped`` becomes readable when the id maps are
+    written. It never returns: the copy must not run on as a second helper.
     """
     step = _Steps()
     joined = len(request["join"])

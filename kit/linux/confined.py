@@ -38,10 +38,7 @@ def limit(plan: Mapping[str, Any], step: Step) -> None:
         step.name = f"set the resource limit {number}"
         resource.setrlimit(number, (soft, hard))
     step.name = "drop capabilities"
-    sets = plan["capabilities"]
-    capabilities.drop_bounding(
-        name for i, name in enumerate(capabilities.CAPABILITIES) if not sets["bounding"] >> i & 1
-    )
+    capabilities.keep_bounding(plan["capabilities"]["bounding"])
 
 
 def become(plan: Mapping[str, Any], user: tuple[int, int], groups: list[int], step: Step) -> None:
@@ -55,7 +52,7 @@ def become(plan: Mapping[str, Any], user: tuple[int, int], groups: list[int], st
     sets = plan["capabilities"]
     capabilities.set(sets["effective"], sets["permitted"], sets["inheritable"])
     prctl.prctl(prctl.PR_CAP_AMBIENT, prctl.PR_CAP_AMBIENT_CLEAR_ALL)
-    for i in range(len(capabilities.CAPABILITIES)):
+    for i in range(sets["ambient"].bit_length()):
         if sets["ambient"] >> i & 1:
             prctl.prctl(prctl.PR_CAP_AMBIENT, prctl.PR_CAP_AMBIENT_RAISE, i)
 

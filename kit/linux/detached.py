@@ -7,7 +7,6 @@ move_mount(2) in Linux 5.12.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from collections.abc import Iterable
@@ -38,7 +37,7 @@ def tree(path: str, directory: int = AT_FDCWD, recursive: bool = False) -> int:
     An empty path is ``directory`` itself. Raises OSError (ENOENT, EPERM without CAP_SYS_ADMIN).
     """
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    return syscall(NR_OPEN_TREE, directory, ctypes.c_char_p(os.fsencode(path)), flags)
+    return syscall(NR_OPEN_TREE, directory, os.fsencode(path), flags)
 
 
 def filesystem(fstype: str, source: str, options: Iterable[str], attributes: int = 0) -> int:
@@ -46,13 +45,13 @@ def filesystem(fstype: str, source: str, options: Iterable[str], attributes: int
 
     Raises OSError: ENODEV for a type that the kernel lacks, EINVAL for an option that it doesn't have.
     """
-    context = syscall(NR_FSOPEN, ctypes.c_char_p(fstype.encode()), 1)
+    context = syscall(NR_FSOPEN, fstype.encode(), 1)
     try:
         for option in (f"source={source}", *options):
             key, equals, value = option.partition("=")
             command = FSCONFIG_SET_STRING if equals else FSCONFIG_SET_FLAG
-            text = ctypes.c_char_p(os.fsencode(value)) if equals else None
-            syscall(NR_FSCONFIG, context, command, ctypes.c_char_p(os.fsencode(key)), text, 0)
+            text = os.fsencode(value) if equals else None
+            syscall(NR_FSCONFIG, context, command, os.fsencode(key), text, 0)
         syscall(NR_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
         return syscall(NR_FSMOUNT, context, 1, attributes)
     finally:
@@ -62,15 +61,11 @@ def filesystem(fstype: str, source: str, options: Iterable[str], attributes: int
 def set_attributes(fd: int, attributes: int, recursive: bool = False) -> None:
     """Add attributes to the mount behind ``fd``; with ``recursive`` to those below it too."""
     clear = _ATIME if attributes & _ATIME else 0
-    how = ctypes.create_string_buffer(struct.pack("=4Q", attributes, clear, 0, 0), 32)
+    how = struct.pack("=4Q", attributes, clear, 0, 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    syscall(NR_MOUNT_SETATTR, fd, ctypes.c_char_p(b""), flags, ctypes.byref(how), 32)
+    syscall(NR_MOUNT_SETATTR, fd, b"", flags, how, len(how))
 
 
 def attach(fd: int, place: int) -> None:
-    """Hang the mount ``fd`` over the open file or directory ``place``, and close ``fd``."""
-    empty, flags = ctypes.c_char_p(b""), MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
-    try:
-        syscall(NR_MOVE_MOUNT, fd, empty, place, empty, flags)
-    finally:
-        os.close(fd)
+    """Hang the mount ``fd`` over the open file or directory ``place``."""
+    syscall(NR_MOVE_MOUNT, fd, b"", place, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)

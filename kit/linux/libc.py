@@ -8,6 +8,9 @@ from typing import Any
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
+# Looked up here once: a copy of the helper, which ends with exec, would do so each time.
+for _name in "mount umount2 prctl unshare setns sethostname setdomainname capget capset".split():
+    getattr(libc, _name)
 
 # System call numbers for calls that the C library may not wrap. Those from 424 on are the same on every
 # architecture.
@@ -21,7 +24,6 @@ NR_CLOSE_RANGE = 436
 
 def call(function: Any, *arguments: Any) -> int:
     """Call a C function; raise :class:`OSError` with its errno where it answers -1."""
-    ctypes.set_errno(0)
     result: int = function(*arguments)
     if result == -1:
         number = ctypes.get_errno()
@@ -30,9 +32,5 @@ def call(function: Any, *arguments: Any) -> int:
 
 
 def syscall(number: int, *arguments: Any) -> int:
-    """Make a raw system call. Integers are passed as C longs: wrap pointers in ctypes objects."""
-    return call(
-        libc.syscall,
-        ctypes.c_long(number),
-        *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments),
-    )
+    """Make a raw system call. Integers are passed as C ints, bytes as pointers to them, None as NULL."""
+    return call(libc.syscall, number, *arguments)

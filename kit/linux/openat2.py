@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
+import struct
 
 from kit.linux.errors import KernelError
 from kit.linux.libc import syscall
@@ -21,20 +21,14 @@ _REMEDY = {
 }
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
-
-
 def openat2(directory: int, path: str, flags: int, mode: int = 0, resolve: int = RESOLVE_IN_ROOT) -> int:
     """A new descriptor (close-on-exec) for ``path``, looked up from the open ``directory``.
 
     ``mode`` only with O_CREAT or O_TMPFILE. Raises :class:`KernelError` (ENOENT, ENOTDIR, ELOOP, EXDEV ...).
     """
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    how = struct.pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)
     try:
-        return syscall(
-            NR_OPENAT2, directory, ctypes.c_char_p(os.fsencode(path)), ctypes.byref(how), ctypes.sizeof(how)
-        )
+        return syscall(NR_OPENAT2, directory, os.fsencode(path), how, len(how))
     except OSError as error:
         refused = KernelError(f"open {path}", error.errno or 0, path=path)
         refused.remedy = _REMEDY.get(refused.errno_name, "")

@@ -44,14 +44,7 @@ def install(program: bytes, no_new_privs: bool = True) -> None:
     """
     if no_new_privs:
         no_new_privileges()
-    code = ctypes.create_string_buffer(program, len(program))
+    code = ctypes.cast(ctypes.c_char_p(program), ctypes.c_void_p).value
     # struct sock_fprog: unsigned short length in instructions, then the pointer
-    header = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
-    call(
-        libc.prctl,
-        ctypes.c_int(PR_SET_SECCOMP),
-        ctypes.c_ulong(SECCOMP_MODE_FILTER),
-        header,
-        ctypes.c_ulong(0),
-        ctypes.c_ulong(0),
-    )
+    header = struct.pack("@HP", len(program) // 8, code)
+    call(libc.prctl, PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), header, None, None)
