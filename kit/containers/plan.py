@@ -28,8 +28,8 @@ _CLEARED_BY = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec"}
 _USUAL = {"relatime", "atime", "diratime", "async", "private", "rprivate", "bind", "rbind"}
 _DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}  # minor numbers of major 1
 _LINKS = {
-    "/dev/fd": "/proc/self/fd", "/dev/stdin": "/proc/self/fd/0", "/dev/stdout": "/proc/self/fd/1",
-    "/dev/stderr": "/proc/self/fd/2", "/dev/ptmx": "pts/ptmx", "/dev/core": "/proc/kcore",
+    "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx", "core": "/proc/kcore",
 }  # fmt: skip
 
 
@@ -38,7 +38,10 @@ def of_container(config: Document, root: str) -> tuple[dict[str, Any], dict[str,
 
     Raises :class:`BadConfig`.
     """
-    known(config, "ociVersion process root mounts hostname domainname annotations linux", "config")
+    # What the specification doesn't know must be passed over; what it knows and we don't is refused by name.
+    for key in ("solaris", "windows", "vm", "zos", "freebsd"):
+        known({key: config.get(key)}, "linux", "config")
+    known(config.get("hooks") or {}, "prestart createRuntime poststart poststop", "config.hooks")
     version = str(config.get("ociVersion"))
     if not version.startswith(("1.0", "1.1", "1.2", "1.3")):
         raise BadConfig(f"ociVersion {version!r}: the versions 1.0 to 1.3 are supported")
@@ -47,6 +50,8 @@ def of_container(config: Document, root: str) -> tuple[dict[str, Any], dict[str,
     known(linux, f"{supported} rootfsPropagation", "linux")
     if linux.get("rootfsPropagation") not in (None, "", "private", "rprivate"):
         raise BadConfig(f"linux.rootfsPropagation {linux['rootfsPropagation']!r}: there is only private")
+    if "/" in (linux.get("cgroupsPath") or "").removeprefix("/"):
+        raise BadConfig(f"linux.cgroupsPath {linux['cgroupsPath']!r}: it is one name, below no other group")
     new, joined = _namespaces(linux)
     nodev = 0 if resources.all_devices(linux.get("resources") or {}) else detached.NODEV
     attributes: dict[str, int] = {}  # of mounts, given when all is in its place
@@ -57,15 +62,21 @@ def of_container(config: Document, root: str) -> tuple[dict[str, Any], dict[str,
         else:
             mounts.append(_mount(one))
     for mounted in mounts:
-        if mounted["fstype"] != "devpts":
+        if mounted["fstype"] != "devpts" and mounted["target"] != "/dev":
             mounted["attributes"] |= nodev
+    dev = {one["fstype"] for one in mounts if one["target"] == "/dev"}
+    named = list(map(_device, linux.get("devices") or ()))
+    if dev - {"tmpfs"} and (nodev or dev != {None}):
+        raise BadConfig("mounts: on /dev comes a tmpfs, or where all devices are allowed a bind")
+    if named and not dev:
+        raise BadConfig("linux.devices: they are made in a tmpfs on /dev, and mounts has none")
     attributes["/"] = nodev | (detached.RDONLY if (config.get("root") or {}).get("readonly") else 0)
-    with_dev = any(one["target"] == "/dev" for one in mounts)
     request = of_process(config, config["process"])
     request["contained"] |= {
         "mounts": mounts,
-        "devices": [*(_devices() if with_dev else ()), *map(_device, linux.get("devices") or ())],
-        "links": _LINKS if with_dev else {},
+        "devices": list({one["path"]: one for one in [*_devices(), *named]}.values()),
+        "nodev": bool(nodev),
+        "links": _LINKS,
         "cwd": request["cwd"],
         "sysctls": _sysctls(linux.get("sysctl") or {}, {*new, *joined}),
         "masked": list(linux.get("maskedPaths") or ()),
@@ -209,13 +220,15 @@ def _devices() -> list[dict[str, Any]]:
 
 def _device(one: Document) -> dict[str, Any]:
     known(one, "path type major minor fileMode uid gid", "linux.devices")
-    kind = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK}.get(one.get("type", ""))
-    if kind is None or not str(one.get("path")).startswith("/"):
-        raise BadConfig(f"linux.devices: {one} is not supported: a path, and type c or b")
+    kinds = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+    kind = kinds.get(one.get("type", ""))
+    path = str(one.get("path"))
+    if kind is None or not path.startswith("/dev/") or os.path.normpath(path) != path:
+        raise BadConfig(f"linux.devices: {one} is not supported: a path below /dev, and type c, b or p")
     return {
         "path": one["path"],
         "mode": kind | (one["fileMode"] if one.get("fileMode") is not None else 0o666),
-        "device": os.makedev(one["major"], one["minor"]),
+        "device": os.makedev(one.get("major") or 0, one.get("minor") or 0),
         "uid": one.get("uid") or 0,
         "gid": one.get("gid") or 0,
     }
@@ -239,12 +252,16 @@ def _rlimit(one: Document) -> tuple[int, int, int]:
     return number, soft, hard
 
 
+@cache
+def _mask(names: tuple[str, ...]) -> int:
+    """These capabilities as bits, but for those that root has not here."""
+    kept = capability_set(names, ["ALL"])
+    return capabilities.get()[1] & sum(1 << capabilities.number(one) for one in kept)
+
+
 def _capabilities(sets: Document) -> dict[str, int]:
     names = ("bounding", "effective", "permitted", "inheritable", "ambient")
     known(sets, " ".join(names), "process.capabilities")
-    here, masks = capabilities.get()[1], {}
-    for name in names:
-        kept = capability_set(sets.get(name) or (), ["ALL"])
-        masks[name] = here & sum(1 << capabilities.number(one) for one in kept)
+    masks = {name: _mask(tuple(sets.get(name) or ())) for name in names}
     masks["ambient"] &= masks["permitted"] & masks["inheritable"]  # more can't be: see capabilities(7)
     return masks

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from errno import ENOENT
 from functools import cache
 from typing import Any, Protocol
@@ -24,8 +23,8 @@ from kit.linux.pivot_root import pivot_root
 
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS  # /proc/self/fd/N may lead out of the root
 _QUIET = detached.NOSUID | detached.NODEV | detached.NOEXEC
+_PLAIN = _QUIET | detached.RDONLY  # attributes that have the same number as a flag of mount(2)
 _NULL_DEVICE = os.makedev(1, 3)
-_HIDDEN = "/sys"  # of this machine's: in the new mount namespace nothing of it is needed any more
 
 
 class Step(Protocol):
@@ -42,22 +41,18 @@ def build(root: str, plan: Mapping[str, Any], step: Step) -> None:
         step.name = "set oom_score_adj"
         _write(os.open("/proc/self/oom_score_adj", os.O_WRONLY), str(plan["oom_score_adj"]))
     binds = [_copy(one, step) if one["bind"] else -1 for one in plan["mounts"]]
-    nodes = _nodes(plan["devices"], step)
     step.name = f"pivot_root to {root}"
     pivot_root(root)
+    new: dict[str, int] = {}
     for one, bind in zip(plan["mounts"], binds, strict=True):
         step.name = f"mount {one['fstype'] or one['source']} on {one['target']}"
-        _attach(one, bind)
-    for one, node in zip(plan["devices"], nodes, strict=True):
-        step.name = f"bind the device {one['path']}"
-        _put(node, _place(one["path"], False))
-    for path, target in plan["links"].items():
-        step.name = f"make the link {path}"
-        parent = _place(os.path.dirname(path), True)
-        with suppress(FileExistsError):
-            os.symlink(target, os.path.basename(path), dir_fd=parent)
-        os.close(parent)
-    if plan["cwd"] is not None:
+        if not _mount_in(new, one):
+            mounted = _attach(one, bind)
+            if one["fstype"] == "tmpfs":
+                new[one["target"]] = mounted
+            if one["target"] == "/dev" and not one["bind"]:
+                _fill(mounted, plan, step)
+    if plan["cwd"] != "/":
         step.name = f"make the working directory {plan['cwd']}"
         os.close(_place(plan["cwd"], True))
     for name, value in plan["sysctls"].items():
@@ -74,10 +69,18 @@ def close_off(plan: Mapping[str, Any], step: Step) -> None:
             copy = detached.tree("", fd, recursive=True)
             detached.set_attributes(copy, detached.RDONLY, recursive=True)
             _put(copy, fd)
+    empty = -1
     for path in plan["masked"]:
         step.name = f"cover {path}"
-        if (fd := _find(path)) is not None:
-            _put(_cover(stat.S_ISDIR(os.fstat(fd).st_mode)), fd)
+        if (fd := _find(path)) is None:
+            continue
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            _put(detached.tree("", _null()), fd)
+        elif empty < 0:  # one new directory with nothing in it, and copies of its mount
+            empty = detached.filesystem("tmpfs", "tmpfs", ("size=0",), _QUIET | detached.RDONLY)
+            _put(empty, fd, close=False)
+        else:
+            _put(detached.tree("", empty), fd)
     for path, attributes in plan["attributes"].items():
         step.name = f"protect {path}"
         if (fd := _find(path)) is not None:
@@ -151,11 +154,11 @@ def _place(path: str, directory: bool, resolve: int = _INSIDE) -> int:
         os.close(parent)
 
 
-def _put(mount_fd: int, place: int) -> None:
-    try:
-        detached.attach(mount_fd, place)
-    finally:
-        os.close(place)
+def _put(mount_fd: int, place: int, close: bool = True) -> None:
+    detached.attach(mount_fd, place)
+    os.close(place)
+    if close:
+        os.close(mount_fd)
 
 
 def _copy(one: Mapping[str, Any], step: Step) -> int:
@@ -166,7 +169,8 @@ def _copy(one: Mapping[str, Any], step: Step) -> int:
     return fd
 
 
-def _attach(one: Mapping[str, Any], bind: int) -> None:
+def _attach(one: Mapping[str, Any], bind: int) -> int:
+    """Mount what is new, or was copied before; the mount, as a descriptor."""
     # A link under /proc or /sys could change between the mount and the covers that come later: none there.
     links = RESOLVE_NO_SYMLINKS if one["fstype"] in ("proc", "sysfs") else 0
     directory = not one["bind"] or stat.S_ISDIR(os.fstat(bind).st_mode)
@@ -175,37 +179,57 @@ def _attach(one: Mapping[str, Any], bind: int) -> None:
         bind = detached.filesystem(
             one["fstype"], one["source"] or one["fstype"], one["options"], one["attributes"]
         )
-    _put(bind, place)
+    _put(bind, place, close=False)
+    return bind
 
 
-def _nodes(devices: list[dict[str, Any]], step: Step) -> list[int]:
-    """Device nodes, made in a tmpfs that is seen by nobody, each as a mount of its own.
+def _mount_in(new: Mapping[str, int], one: Mapping[str, Any]) -> bool:
+    """Mount on a new directory of a tmpfs that is new itself; False where it would be elsewhere.
 
-    All that the container can write to is mounted nodev: only these nodes open a device.
+    Nobody else can be in there, so mount(2) will do: the dozen calls of :mod:`kit.linux.detached` are one.
     """
-    if not devices:
-        return []
-    step.name = "make the devices"
-    mount("tmpfs", _HIDDEN, "tmpfs", MountFlags.NOSUID | MountFlags.NOEXEC)  # goes with the old root
-    nodes = []
-    for i, one in enumerate(devices):
-        step.name = f"make the device {one['path']}"
-        path = f"{_HIDDEN}/{i}"
-        os.mknod(path, one["mode"], one["device"])
-        os.chmod(path, stat.S_IMODE(one["mode"]))
-        os.chown(path, one["uid"], one["gid"])
-        nodes.append(detached.tree(path))
-    return nodes
-
-
-def _cover(directory: bool) -> int:
-    if directory:
-        return detached.filesystem("tmpfs", "tmpfs", ("size=0",), _QUIET | detached.RDONLY)
-    null = _open("/dev/null", os.O_PATH)
+    above, _, name = one["target"].rpartition("/")
+    if above not in new or one["bind"] or one["attributes"] & ~_PLAIN:
+        return False
+    os.fchdir(new[above])
     try:
-        status = os.fstat(null)
-        if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL_DEVICE:
-            raise OSError(ENOENT, "/dev/null is not the null device")
-        return detached.tree("", null)
-    finally:
-        os.close(null)
+        os.mkdir(name, 0o755)
+    except FileExistsError:  # it may be a link
+        return False
+    mount(one["source"], name, one["fstype"], one["attributes"], ",".join(one["options"]))
+    return True
+
+
+def _fill(dev: int, plan: Mapping[str, Any], step: Step) -> None:
+    """Make the devices and links of /dev, a new tmpfs: nobody else can be in it yet.
+
+    All that the container can write to is mounted nodev: only these nodes, each a mount of its own, open a
+    device.
+    """
+    os.fchdir(dev)
+    os.umask(0)
+    for one in plan["devices"]:
+        step.name = f"make the device {one['path']}"
+        name = one["path"].removeprefix("/dev/")
+        if "/" in name:
+            os.makedirs(os.path.dirname(name), 0o755, exist_ok=True)
+        os.mknod(name, one["mode"], one["device"])
+        if one["uid"] or one["gid"]:
+            os.chown(name, one["uid"], one["gid"])
+        if plan["nodev"]:
+            mount(name, name, None, MountFlags.BIND)
+    for name, target in plan["links"].items():
+        step.name = f"make the link /dev/{name}"
+        os.symlink(target, name)
+    if plan["nodev"]:
+        detached.set_attributes(dev, detached.NODEV)
+
+
+@cache
+def _null() -> int:
+    """The null device, which covers files."""
+    null = _open("/dev/null", os.O_PATH)
+    status = os.fstat(null)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL_DEVICE:
+        raise OSError(ENOENT, "/dev/null is not the null device")
+    return null
