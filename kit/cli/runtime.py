@@ -30,7 +30,7 @@ class _Runtime(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             if log := ctx.params.get("log"):
                 when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
                 line = {"level": "error", "msg": str(error), "time": when}
@@ -85,7 +85,7 @@ def start(container: Any, root: Path, noted: Any) -> None:
     """Run the program of a container that was created."""
     from kit.containers import kept
 
-    kept.begin(root, container)
+    kept.begin(root, container, noted)
 
 
 @runtime.command()
@@ -101,10 +101,11 @@ def run(root: Path, bundle: Path, pid_file: Path, console_socket: str, detach: b
 
     container = kept.create(root, id, bundle, (0, 1, 2), keep=detach)
     _hand_over(container, pid_file, console_socket)
-    kept.begin(root, container)
+    noted = {"bundle": str(bundle.resolve())}
+    kept.begin(root, container, noted)
     if not detach:
         status = _foreground(container)
-        kept.delete(root, container, force=True)
+        kept.delete(root, container, noted, force=True)
         sys.exit(status)
 
 
@@ -201,7 +202,7 @@ def delete(container: Any, root: Path, noted: Any, force: bool) -> None:
     """Remove a container that has stopped."""
     from kit.containers import kept
 
-    kept.delete(root, container, force)
+    kept.delete(root, container, noted, force)
 
 
 @runtime.command()

@@ -83,8 +83,8 @@ def config(
     limit. ``tmpfs`` maps a path to options ("size=64m,exec"); ``mounts`` are (source, target, "ro" or "rw");
     ``devices`` (path here, path inside, "rwm"); ``ulimits`` map "nofile" and the like to (soft, hard), -1
     without limit. ``security_opt`` takes "no-new-privileges", "seccomp=unconfined" and "seccomp=PROFILE"
-    (the runtime-spec's, as JSON). ``network`` is "none" (only lo), "host", or the path of a network
-    namespace; ``pid``, ``ipc`` and ``uts`` are "" (their own), "host" or a path.
+    (as JSON, Docker's or the runtime-spec's). ``network`` is "none" (only lo), "host", or the path of a
+    network namespace; ``pid``, ``ipc`` and ``uts`` are "" (their own), "host" or a path.
 
     Raises :class:`BadConfig` for what makes no sense, or is not supported.
     """
@@ -107,8 +107,8 @@ def config(
             *env,
         )
     )
-    filtered, no_new_privs = _security(security_opt)
     caps = capability_set(cap_add, cap_drop, privileged)
+    filtered, no_new_privs = _security(security_opt, frozenset(caps))
     made: Document = {
         "ociVersion": OCI_VERSION,
         "process": {
@@ -188,7 +188,7 @@ def capability_set(add: Iterable[str], drop: Iterable[str], privileged: bool = F
     return sorted(kept, key=capabilities.number)
 
 
-def _security(options: Iterable[str]) -> tuple[Document | None, bool]:
+def _security(options: Iterable[str], caps: frozenset[str]) -> tuple[Document | None, bool]:
     profile: Document | None = None
     no_new_privs = False
     for option in options:
@@ -196,19 +196,21 @@ def _security(options: Iterable[str]) -> tuple[Document | None, bool]:
         if name == "no-new-privileges" and value in ("", "true", "false"):
             no_new_privs = value != "false"
         elif name == "seccomp":
-            profile = {} if value == "unconfined" else _profile(value)
+            profile = {} if value == "unconfined" else _profile(value, caps)
         elif (name, value) not in (("apparmor", "unconfined"), ("label", "disable")):
             raise BadConfig(f"security_opt {option!r} is not supported: neither AppArmor nor SELinux is used")
     return profile, no_new_privs
 
 
-def _profile(text: str) -> Document:
+def _profile(text: str, caps: frozenset[str]) -> Document:
     try:
-        profile = json.loads(text)
+        profile = seccomp.resolved(json.loads(text), caps)
         seccomp.program(profile)
     except ValueError as error:
         raise BadConfig(f"the seccomp profile: {error}") from None
-    return dict(profile)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadConfig(f"the seccomp profile: it is not in Docker's format: {error!r}") from None
+    return profile
 
 
 def _limit(value: int) -> int:

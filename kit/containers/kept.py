@@ -13,6 +13,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from kit.containers.container import Container, launch
 from kit.containers.errors import BadConfig
 from kit.images.documents import Document, parse
 from kit.linux import pidfd, proc
+
+_BEFORE_START = ("prestart", "createRuntime")
+HOOKS = (*_BEFORE_START, "poststart", "poststop")
 
 
 class _Process:
@@ -74,6 +79,7 @@ def create(root: Path, id: str, bundle: Path, stdio: tuple[int, int, int], keep:
     With ``keep`` it outlives this program. Raises :class:`BadConfig` for an id in use, and as
     :func:`kit.containers.start`; nothing is left then.
     """
+    bundle = bundle.resolve()
     directory, config = place(root, id), read_bundle(bundle)
     root.mkdir(mode=0o711, parents=True, exist_ok=True)
     try:
@@ -100,12 +106,37 @@ def create(root: Path, id: str, bundle: Path, stdio: tuple[int, int, int], keep:
         (directory / "state.new").replace(directory / "state.json")
         if keep:
             container.group.give_away()
+        _run_hooks(_BEFORE_START, container, str(bundle), "created")
     except BaseException:
+        shutil.rmtree(directory)
         if container is not None:
             container.close()
-        shutil.rmtree(directory)
+            _run_hooks(("poststop",), container, str(bundle), "stopped")
         raise
     return container
+
+
+def _run_hooks(names: tuple[str, ...], container: Container, bundle: str, status: str) -> None:
+    """Run programs of the bundle's choice in the runtime's own namespaces, with the state as their input.
+
+    The first that fails ends it with a RuntimeError, but for those of poststart and poststop: of them it is
+    told, and the next one runs. See the runtime-spec's config.md, "POSIX-platform Hooks".
+    """
+    state = json.dumps(_document(container, bundle, status))
+    for name in names:
+        for hook in (container.config.get("hooks") or {}).get(name) or ():
+            environment = dict(one.partition("=")[::2] for one in hook.get("env") or ())
+            args, limit = hook.get("args") or [hook["path"]], hook.get("timeout")
+            try:
+                subprocess.run(
+                    args, executable=hook["path"], env=environment, input=state, text=True,
+                    timeout=limit, check=True,
+                )  # fmt: skip
+            except (OSError, subprocess.SubprocessError) as error:
+                told = f"the {name} hook {hook['path']}: {error}"
+                if name in _BEFORE_START:
+                    raise RuntimeError(told) from None
+                print(f"Warning: {told}", file=sys.stderr)
 
 
 def load(root: Path, id: str) -> tuple[Container, Document]:
@@ -130,18 +161,21 @@ def status(root: Path, container: Container) -> str:
 
 def state(root: Path, container: Container, noted: Document) -> Document:
     """The runtime-spec's state; ``noted`` is what :func:`load` gives beside the container."""
-    found = status(root, container)
+    return _document(container, noted["bundle"], status(root, container))
+
+
+def _document(container: Container, bundle: str, status: str) -> Document:
     return {
         "ociVersion": container.config["ociVersion"],
         "id": container.id,
-        "status": found,
-        "pid": 0 if found == "stopped" else container.pid,
-        "bundle": noted["bundle"],
+        "status": status,
+        "pid": 0 if status == "stopped" else container.pid,
+        "bundle": bundle,
         "annotations": container.config.get("annotations") or {},
     }
 
 
-def begin(root: Path, container: Container) -> None:
+def begin(root: Path, container: Container, noted: Document) -> None:
     """Start the program of a container that has been created; :class:`BadConfig` in another state."""
     found = status(root, container)
     if found != "created":
@@ -150,15 +184,17 @@ def begin(root: Path, container: Container) -> None:
     with open(go, "wb", buffering=0) as file:
         file.write(b"\n")
     go.unlink()
+    _run_hooks(("poststart",), container, noted["bundle"], "running")
 
 
-def delete(root: Path, container: Container, force: bool = False) -> None:
+def delete(root: Path, container: Container, noted: Document, force: bool = False) -> None:
     """Remove a container that has stopped, or with ``force`` kill it first. Raises :class:`BadConfig`."""
     found = status(root, container)
     if found != "stopped" and not force:
         raise BadConfig(f"the container {container.id} is {found}: stop it first, or use force")
     container.close()
     shutil.rmtree(place(root, container.id))
+    _run_hooks(("poststop",), container, noted["bundle"], "stopped")
 
 
 def all(root: Path) -> list[str]:

@@ -1,8 +1,8 @@
 """Which system calls a container may make: a profile becomes a filter program for the kernel.
 
 The profile is the ``seccomp`` object of the OCI runtime-spec (config-linux.md); the default one is made from
-the lists in seccomp.json. The program is made by libseccomp. See seccomp(2), seccomp_init(3),
-seccomp_rule_add(3).
+the lists in seccomp.json, and one in Docker's own format is resolved to it. The program is made by
+libseccomp. See seccomp(2), seccomp_init(3), seccomp_rule_add(3), https://docs.docker.com/engine/security/seccomp.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import errno
 import functools
 import json
 import os
+import re
 from importlib import resources
 from typing import Any
 
 from kit.images.documents import Document
 from kit.linux.errors import KernelError
 
+_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # of machines, in Docker's profiles
 _ARCHITECTURES = {
     "x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
     "aarch64": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
@@ -72,6 +74,41 @@ def default(caps: frozenset[str]) -> Document:
 def _rule(names: list[str], index: int = 0, op: str = "", value: int = 0) -> Document:
     args = [{"index": index, "value": value, "valueTwo": 0, "op": f"SCMP_CMP_{op}"}] if op else []
     return {"names": names, "action": "SCMP_ACT_ALLOW", "args": args}
+
+
+def resolved(profile: Document, caps: frozenset[str]) -> Document:
+    """A profile in Docker's format as the runtime-spec has it, for this machine and these capabilities.
+
+    Docker's has ``archMap`` for ``architectures``, and rules that hold only with (``includes``) or without
+    (``excludes``) some architectures, capabilities or a kernel. The runtime-spec's own stays as it is. Raises
+    ValueError for a condition that isn't known.
+    """
+    machine = os.uname().machine
+    mine = f"SCMP_ARCH_{machine.upper()}"
+    found = {key: value for key, value in profile.items() if key != "archMap"}
+    for one in profile.get("archMap") or ():
+        if one["architecture"] == mine:
+            found["architectures"] = [mine, *(one.get("subArchitectures") or ())]
+    found["syscalls"] = []
+    for rule in profile.get("syscalls") or ():
+        needs, bars = (_conditions(rule.get(key) or {}, caps, machine) for key in ("includes", "excludes"))
+        if all(needs) and not any(bars):
+            names = rule.get("names") or [rule["name"]]
+            kept = {key: rule[key] for key in ("action", "errnoRet", "args") if rule.get(key) is not None}
+            found["syscalls"].append({"names": names, **kept})
+    return found
+
+
+def _conditions(wanted: Document, caps: frozenset[str], machine: str) -> list[bool]:
+    if unknown := {key for key in wanted if wanted[key]} - {"arches", "caps", "minKernel"}:
+        raise ValueError(f"seccomp: a rule's condition {', '.join(sorted(unknown))} is not supported")
+    met = [cap in caps for cap in wanted.get("caps") or ()]
+    if arches := wanted.get("arches"):
+        met.append(_GO_NAMES.get(machine, machine) in arches)
+    if least := wanted.get("minKernel"):
+        running, needed = (re.findall(r"\d+", text)[:2] for text in (os.uname().release, least))
+        met.append([*map(int, running)] >= [*map(int, needed)])
+    return met
 
 
 _programs: dict[str, bytes] = {}

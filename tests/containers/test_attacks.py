@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from contextlib import suppress
@@ -82,6 +83,40 @@ def test_calls_that_the_filter_refuses(box: Any) -> None:
     assert said.split() == [
         word for name in calls for word in (name, "-1", "ENOSYS" if name == "clone3" else "EPERM")
     ]
+
+
+def test_the_hosts_processes_can_be_neither_traced_nor_signalled(box: Any) -> None:
+    """ptrace(2) to attach, kill(2) and pidfd_open(2): nobody has that number."""
+    ptrace, kill = {"x86_64": (101, 62), "aarch64": (117, 129)}[platform.machine()]
+    calls = [(ptrace, 16, os.getpid()), (kill, os.getpid(), 0), (434, os.getpid(), 0)]
+    script = (
+        "import ctypes,errno;l=ctypes.CDLL(None,use_errno=True)\n"
+        f"for c in {calls}: print(l.syscall(*c, 0, 0), errno.errorcode[ctypes.get_errno()])"
+    )
+    said = box.run(["/usr/bin/python3", "-c", script], mounts=system(), cap_add=["SYS_PTRACE"])
+    assert said.split() == ["-1", "ESRCH"] * 3
+
+
+def test_a_profile_in_dockers_format(box: Any) -> None:
+    """Its rules hold by architecture, capability and kernel; the names of the calls are those of busybox."""
+    uname = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "archMap": [{"architecture": f"SCMP_ARCH_{platform.machine().upper()}", "subArchitectures": None}],
+        "syscalls": [
+            _denied("mkdir mkdirat", includes={"arches": [uname], "minKernel": "4.8"}),
+            _denied("symlink symlinkat", includes={"caps": ["CAP_SYS_ADMIN"]}),
+            _denied("rmdir", excludes={"caps": ["CAP_CHOWN"]}),
+            _denied("unlink unlinkat", excludes={"arches": ["s390x"], "minKernel": "999.0"}),
+        ],
+    }
+    script = "mkdir /tmp/d; ln -s x /tmp/l && echo linked; touch /tmp/f; rm -f /tmp/f; echo $?"
+    said = box.run(script, security_opt=[f"seccomp={json.dumps(profile)}"]).splitlines()
+    assert "mkdir" in said[0] and "not permitted" in said[0] and said[1] == "linked" and said[-1] == "1"
+
+
+def _denied(names: str, **conditions: Any) -> dict[str, Any]:
+    return {"names": names.split(), "action": "SCMP_ACT_ERRNO", "args": None, "comment": "", **conditions}
 
 
 def system() -> list[tuple[str, str, str]]:
@@ -204,7 +239,11 @@ def test_a_fork_bomb_a_memory_bomb_and_a_bomb_of_files(box: Any) -> None:
         ({"security_opt": ["apparmor=mine"]}, "apparmor"),
         ({"security_opt": ["seccomp={"]}, "seccomp"),
         ({"security_opt": ['seccomp={"defaultAction": "SCMP_ACT_NOTIFY"}']}, "SCMP_ACT_NOTIFY"),
+        ({"security_opt": ["seccomp=[]"]}, "Docker's format"),
+        ({"security_opt": ['seccomp={"syscalls": [{"includes": {"moon": "full"}}]}']}, "moon"),
         ({"devices": [("/dev/null", "/dev/x", "r")]}, "rwm"),
+        ({"devices": [("/dev/null", "/dev/../x", "rwm")]}, "below /dev"),
+        ({"mounts": [("/dev", "/dev", "rw")]}, "on /dev"),
         ({"devices": [("/etc/passwd", "/dev/x", "rwm")]}, "no device"),
         ({"memory_swap": 1 << 20}, "memory_swap"),
         ({"sysctls": {"kernel.core_pattern": "|/x"}}, "core_pattern"),
