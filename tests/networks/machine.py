@@ -99,6 +99,25 @@ def way_out_and_in() -> None:
             assert container.ask("198.51.100.2") == ""
 
 
+def only_this_machine() -> None:
+    """What is published at 127.0.0.1 is for this machine: a neighbour that sends there is not let in."""
+    with ExitStack() as stack:
+        outside, container = neighbour(stack, 100), Host(stack)
+        tricks = "echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet; ip addr del 127.0.0.1/8 dev lo"
+        tricks += "; ip route flush table local; ip route add local 198.51.100.2 dev eth0 table local"
+        outside.run(f"{tricks}; ip route add 127.0.0.0/8 via 198.51.100.1").check()
+        with Network.create("app") as network:
+            there = network.connect(container.pid)
+            container.serve()
+            published = publish("127.0.0.1", 8080, there.ip, 80)
+            everywhere = publish("", 8081, there.ip, 80)
+            assert outside.ask("127.0.0.1", 8080) == "" and outside.ask("198.51.100.1", 8080) == ""
+            assert sh("busybox nc 127.0.0.1 8080 < /dev/null") == network.gateway
+            assert outside.ask("198.51.100.1", 8081) == "198.51.100.2"
+            published.close()
+            everywhere.close()
+
+
 def no_router() -> None:
     """The machine passes on for containers alone, and afterwards not at all."""
     with ExitStack() as stack:

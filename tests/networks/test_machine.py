@@ -13,7 +13,7 @@ from tests.networks import machine
 
 ROOT = Path(__file__).parents[2]
 CHECKS = "way_out_and_in no_router a_router closed_by_others owner_killed owner_ended".split()
-CHECKS += ["two_programs", "subnets_in_use", "killed_at_any_moment", "several_programs", "read_only_sys"]
+CHECKS += ["only_this_machine", "two_programs", "subnets_in_use", "killed_at_any_moment", "several_programs", "read_only_sys"]
 
 
 @pytest.mark.needs("root", "ip", "busybox", "iptables")

@@ -94,6 +94,8 @@ def publish(
     here = when("fib daddr type", struct.pack("=I", 2))  # RTN_LOCAL: whichever address is ours
     if host_ip != "0.0.0.0":
         here = when("daddr", ipv4(host_ip).packed)
+    # A neighbour who sends to 127.0.0.1 would be let in before anybody asks where that came from.
+    hooks = ("output",) if ipv4(host_ip).is_loopback else ("prerouting", "output")
     sock, table = _reserve(host_ip, host_port, protocol), Owned("table", new_name())
     port = sock.getsockname()[1]
     published = Published(host_ip, port, container_ip, protocol, sock, table)
@@ -101,7 +103,7 @@ def publish(
     rule = here + there + redirect(container_ip, container_port)
     try:
         journal().add(table)
-        add_table(table.path, [(hook, "nat", -100, [rule]) for hook in ("prerouting", "output")])
+        add_table(table.path, [(hook, "nat", -100, [rule]) for hook in hooks])
         if protocol == "udp":
             _forget_flows(port, container_ip)
     except BaseException:
