@@ -27,11 +27,11 @@ clean:         ## remove what interrupted notebooks left in the kernel (kit clea
 	@find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 bench: setup   ## every benchmark, as tables
-	@set -e; for file in benchmarks/[a-z]*.py; do \
-		name=$$(basename $$file .py); [ $$name = report ] || .venv/bin/python -m benchmarks.$$name; done
+	@set -e; for file in $$(grep -l __main__ benchmarks/[a-z]*.py | grep -v report.py); do \
+		.venv/bin/python -m benchmarks.$$(basename $$file .py); done
 
 bench-peers:   ## install the programs that the benchmarks compare with
-	@. tools/common.sh; linux_only; apt_install "make bench-peers" bubblewrap buildah podman runc umoci util-linux
+	@. tools/common.sh; linux_only; apt_install "make bench-peers" bubblewrap buildah crun iptables podman runc umoci util-linux
 	@echo "== The peers are installed. Compare with: make bench"
 
 fresh:         ## both commands in a new minimal Debian root, removed afterwards (SUITE=trixie for another release)
