@@ -62,10 +62,13 @@ class Member:
 
 
 class Tar:
-    """A stream of tar bytes. ``digest()`` is of all of it, which is the diff id once the walk has ended."""
+    """A stream of tar bytes. ``digest()`` is of all of it, which is the diff id once the walk has ended.
 
-    def __init__(self, stream: BinaryIO, limits: Limits = LIMITS) -> None:
-        self.stream, self.limits = stream, limits
+    With ``open_end`` it may lack the zeros after the last member's content, as the docker command's may.
+    """
+
+    def __init__(self, stream: BinaryIO, limits: Limits = LIMITS, open_end: bool = False) -> None:
+        self.stream, self.limits, self.open_end = stream, limits, open_end
         self.size = 0
         self._left = 0  # bytes of the present member's content that were not read yet
         self._hash = hashlib.sha256()
@@ -82,9 +85,9 @@ class Tar:
             raise _too_much(f"it unpacks to more than {self.limits.size} bytes", "size")
         return data
 
-    def _exactly(self, size: int) -> bytes:
+    def _exactly(self, size: int, last: bool = False) -> bytes:
         data = self._read(size)
-        if len(data) < size:
+        if len(data) < size and not (last and self.open_end):
             raise LayerCorrupt("the tar archive ends early", remedy=AGAIN)
         return data
 
@@ -109,7 +112,7 @@ class Tar:
         entries = 0
         records: dict[str, bytes] = {}  # what stands before a member and belongs to it
         long: dict[str, bytes] = {}
-        while (block := self._exactly(BLOCK)).strip(b"\0"):
+        while (block := self._exactly(BLOCK, last=True)).strip(b"\0"):
             try:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
             except tarfile.HeaderError as error:
@@ -131,7 +134,7 @@ class Tar:
                 yield member
                 for _ in self.content():
                     pass
-                self._exactly(-member.size % BLOCK)
+                self._exactly(-member.size % BLOCK, last=True)
                 records, long = {}, {}
         while data := self._read(CHUNK):
             if data.strip(b"\0"):

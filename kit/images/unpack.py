@@ -51,13 +51,13 @@ def unpack(
     ``below`` are the directories of the layers under it, topmost first. Owners are set as root only; setuid
     bits, setgid bits and capabilities are kept only together with the owner.
 
-    ``plain`` is for an archive that is no layer: it has no whiteouts, and no directory takes the place of
-    what is none, nor the other way. ``owner`` (user, group) gets all of it.
+    ``plain`` is for an archive that is no layer: it has no whiteouts, perhaps no zeros at its end, and no
+    directory takes the place of what is none, nor the other way. ``owner`` (user, group) gets all of it.
 
     Raises HostileLayer, LayerCorrupt (damaged, or not of ``diff_id``), ImageError (the file system refuses).
     The directory then holds a part of the layer: remove it.
     """
-    tar = Tar(decompressed(stream), limits)
+    tar = Tar(decompressed(stream), limits, open_end=plain)
     with closing(Beneath(directory, below)) as beneath:
         unpacker = _Unpacker(tar, beneath, allow_devices, plain, owner)
         for member in tar.members():
