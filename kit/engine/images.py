@@ -4,50 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-from collections.abc import Callable, Collection, Iterable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from kit import owner
 from kit.engine import asked
-from kit.engine.asked import bad, conflict, missing
-from kit.engine.streams import Tell, progress, received, sent
+from kit.engine.asked import Refused, bad, conflict, missing
 from kit.images import find, gc, shown
-from kit.images.commit import commit
 from kit.images.descriptor import Descriptor
-from kit.images.directory import from_directory
 from kit.images.documents import Document
+from kit.images.errors import StoreBusy
 from kit.images.image import Image
-from kit.images.load import load
 from kit.images.reference import Reference
-from kit.images.save import save
-from kit.images.store import Store
-from kit.images.unpack import unpack
+from kit.images.store import UNNAMED, Store
 
 if TYPE_CHECKING:
+    from kit.engine.container import Container
     from kit.engine.server import Engine
 
-NAMELESS = "none@"  # before its id: how the store keeps an image that has no name (any more)
+Names = dict[str, Descriptor]  # those of one image, and for each what it stands for
+
+
+class Images(Store):
+    """A store where an image whose last name goes to another one stays, without a name, as Docker has it."""
+
+    _naming = threading.Lock()
+
+    def change(self, names: Mapping[str, Descriptor | None]) -> None:
+        with self._naming, self.writing():
+            tags = self.tags()
+            named = {one.digest for name, one in {**tags, **names}.items() if one and not unnamed(name)}
+            lost = {UNNAMED + one.digest: one for name, one in tags.items() if names.get(name)}
+            found = {name: one for name, one in {**tags, **lost, **names}.items() if one and unnamed(name)}
+            rest = {name: None if one.digest in named else one for name, one in found.items()}
+            super().change({**names, **rest})
+
+
+def unnamed(name: str) -> bool:
+    """Whether it is a name that says that there is none."""
+    return name.startswith(UNNAMED)
 
 
 def give(store: Store, names: Iterable[str], descriptor: Descriptor) -> None:
-    """Give an image these whole names, or keep it without one; who loses his last name is kept as well."""
-    with store.writing():
-        tags, image = store.tags(), Image.of(store, descriptor)
-        new: dict[str, Descriptor | None] = dict.fromkeys(names, descriptor)
-        losing = {tags[name].digest: tags[name] for name in new if name in tags}
-        for digest, other in losing.items():
-            rest = [name for name, one in tags.items() if one.digest == digest and name not in new]
-            if not rest and digest != descriptor.digest:
-                new[NAMELESS + Image.of(store, other).id] = other
-        if any(one.digest == descriptor.digest for name, one in {**tags, **new}.items() if one):
-            nameless = NAMELESS + image.id
-            new |= {nameless: None} if nameless in tags else {}
-        else:
-            new[NAMELESS + image.id] = descriptor
-        store.change(new)
+    """Give an image these whole names; without any it is kept as well."""
+    store.change(dict.fromkeys(names, descriptor) or {UNNAMED + descriptor.digest: descriptor})
 
 
 def seconds(created: object) -> int:
@@ -58,27 +62,37 @@ def seconds(created: object) -> int:
         return 0
 
 
-def all_images(store: Store) -> dict[str, tuple[Image, list[str]]]:
-    """Every image by its id, with its whole names, oldest first."""
-    found: dict[str, tuple[Image, list[str]]] = {}
+def all_images(store: Store) -> dict[str, tuple[Image, Names]]:
+    """Every image by its id, oldest first; of one second, first those that were named first."""
+    found: dict[str, tuple[Image, Names]] = {}
+    tags = store.tags()
     for name, image in find.images(store):
-        names = found.setdefault(image.id, (image, []))[1]
-        if not name.startswith(NAMELESS):
-            names.append(name)
-    return dict(sorted(found.items(), key=lambda one: seconds(one[1][0].config.get("created"))))
+        found.setdefault(image.id, (image, {}))[1][name] = tags[name]
+    named = {str(one.get("digest")): number for number, one in enumerate(store.entries())}
+
+    def age(one: tuple[Image, Names]) -> tuple[int, int]:
+        return seconds(one[0].config.get("created")), max(named[other.digest] for other in one[1].values())
+
+    return {image.id: (image, names) for image, names in sorted(found.values(), key=age)}
 
 
-def tags(store: Store, image: Image) -> list[str]:
-    """The image's whole names."""
-    return [name for name in find.names(store, image) if not name.startswith(NAMELESS)]
-
-
-def summary(image: Image, names: Collection[str]) -> Document:
-    """An image in a list."""
-    pairs = [shown.split(name) for name in names]
+def shared(images: Iterable[Image]) -> dict[str, int]:
+    """For each image's id the bytes of those layers that others have as well."""
+    sizes = {image.id: {layer.digest: layer.size for layer in image.layers} for image in images}
+    users = Counter(digest for layers in sizes.values() for digest in layers)
     return {
-        "Id": image.id, "ParentId": "", "RepoTags": [":".join(pair) for pair in pairs],
-        "RepoDigests": sorted({f"{repository}@{image.descriptor.digest}" for repository, _ in pairs}),
+        image_id: sum(size for digest, size in layers.items() if users[digest] > 1)
+        for image_id, layers in sizes.items()
+    }
+
+
+def summary(image: Image, names: Names) -> Document:
+    """An image in a list."""
+    pairs = [(*shown.split(name), one.digest) for name, one in names.items() if not unnamed(name)]
+    return {
+        "Id": image.id, "ParentId": "",
+        "RepoTags": [f"{repository}:{tag}" for repository, tag, _ in pairs if tag != "<none>"],
+        "RepoDigests": sorted({f"{repository}@{digest}" for repository, _, digest in pairs}),
         "Created": seconds(image.config.get("created")), "Containers": -1,
         "Size": image.size, "VirtualSize": image.size, "SharedSize": -1,
         "Labels": (image.config.get("config") or {}).get("Labels"),
@@ -87,31 +101,79 @@ def summary(image: Image, names: Collection[str]) -> Document:
 
 @asked.route("GET", "/images/json")
 async def list_images(engine: Engine, request: web.Request) -> object:
-    tests: dict[str, Callable[[Document, str], bool]] = {
-        "dangling": lambda row, text: bool(row["RepoTags"]) != asked.is_true(text),
-        "label": lambda row, text: asked.labelled(row["Labels"], text),
-        "reference": lambda row, text: any(_like(tag, text) for tag in row["RepoTags"]),
-    }
-    found = await asyncio.to_thread(all_images, engine.store)
-    rows = asked.chosen(request, [summary(*one) for one in found.values()], tests)
-    if patterns := asked.filters(request, tests).get("reference"):
+    def work() -> list[Document]:
+        found = all_images(engine.store)
+        order = list(found)
+
+        def place(text: str) -> int:
+            return order.index(Image.find(engine.store, text).id)
+
+        tests: dict[str, Callable[[Document, str], bool]] = {
+            "dangling": lambda row, text: asked.is_true(text) != bool(row["RepoTags"] or row["RepoDigests"]),
+            "reference": lambda row, text: any(_like(tag, text) for tag in row["RepoTags"]),
+            "before": lambda row, text: order.index(row["Id"]) < place(text),
+            "since": lambda row, text: order.index(row["Id"]) > place(text),
+            **_FOR_ALL,
+        }
+        rows = asked.chosen(request, [summary(*one) for one in found.values()], tests)
+        patterns = asked.filters(request, tests).get("reference")
+        sizes = shared(image for image, _ in found.values()) if asked.flag(request, "shared-size") else {}
         for row in rows:
-            row["RepoTags"] = [tag for tag in row["RepoTags"] if any(_like(tag, one) for one in patterns)]
-            places = {tag.rpartition(":")[0] for tag in row["RepoTags"]}
-            row["RepoDigests"] = [one for one in row["RepoDigests"] if one.partition("@")[0] in places]
-    return rows[::-1]
+            row["SharedSize"] = sizes.get(row["Id"], -1)
+            if patterns:
+                row["RepoTags"] = [tag for tag in row["RepoTags"] if any(_like(tag, one) for one in patterns)]
+                places = {tag.rpartition(":")[0] for tag in row["RepoTags"]}
+                row["RepoDigests"] = [one for one in row["RepoDigests"] if one.partition("@")[0] in places]
+        return rows[::-1]
+
+    return await asyncio.to_thread(work)
+
+
+#: The filters that lists and prunes have.
+_FOR_ALL: dict[str, Callable[[Document, str], bool]] = {
+    "label": lambda row, text: asked.labelled(row["Labels"], text),
+    "label!": lambda row, text: not asked.labelled(row["Labels"], text),
+    "until": lambda row, text: bool(row["Created"] < asked.moment(text)),
+}
+
+
+def _like(tag: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(tag if ":" in pattern.rpartition("/")[2] else tag.rpartition(":")[0], pattern)
 
 
 @asked.route("GET", "/images/{name:.+}/json")
 async def inspect_image(engine: Engine, request: web.Request) -> object:
     def work() -> Document:
-        image = Image.find(engine.store, request.match_info["name"])
-        row = summary(image, tags(engine.store, image))
-        more = {key: row[key] for key in ("RepoTags", "RepoDigests", "VirtualSize")}
-        more |= dict.fromkeys(("Parent", "Comment", "Container", "DockerVersion"), "")
-        return {**shown.inspect(image), **more, "GraphDriver": {"Name": "overlay", "Data": {}}}
+        image_id = Image.find(engine.store, request.match_info["name"]).id
+        found = all_images(engine.store)
+        image, names = found[image_id]
+        row, about = summary(image, names), shown.inspect(image)
+        parents = [other for other, _ in found.values() if _is_parent(other, image)]
+        return {
+            **about, **{key: row[key] for key in ("RepoTags", "RepoDigests", "VirtualSize")},
+            "Parent": max(parents, key=lambda one: len(one.history)).id if parents else "",
+            "Comment": (image.history or [{}])[-1].get("comment", ""), "DockerVersion": "",
+            "Config": {**_CONFIG, **about["Config"]}, "GraphDriver": {"Name": "overlay", "Data": {}},
+            "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        }  # fmt: skip
 
     return await asyncio.to_thread(work)
+
+
+_CONFIG: Document = {  # what clients look for in every image's
+    **dict.fromkeys(("Hostname", "Domainname", "User", "Image", "WorkingDir"), ""),
+    **dict.fromkeys(("Env", "Cmd", "Entrypoint", "Volumes", "OnBuild", "Labels")),
+}
+
+
+def _is_parent(one: Image, image: Image) -> bool:
+    """Whether an image was made from ``one``: its history and its layers begin so."""
+    lines, layers = one.history, one.diff_ids
+    return bool(
+        0 < len(lines) < len(image.history)
+        and image.history[: len(lines)] == lines
+        and image.diff_ids[: len(layers)] == layers
+    )
 
 
 @asked.route("GET", "/images/{name:.+}/history")
@@ -124,103 +186,104 @@ async def tell_history(engine: Engine, request: web.Request) -> object:
         row |= {"CreatedBy": line.get("created_by", ""), "Comment": line.get("comment", "")}
         rows.append({**row, "Size": layer.size if layer else 0})
     if rows:
-        names = [":".join(shown.split(name)) for name in tags(engine.store, image)]
-        rows[-1] |= {"Id": image.id, "Tags": names}
+        names = find.names(engine.store, image)
+        rows[-1] |= {
+            "Id": image.id,
+            "Tags": [":".join(shown.split(one)) for one in names if not unnamed(one)],
+        }
     return rows[::-1]
 
 
 @asked.route("POST", "/images/{name:.+}/tag")
 async def tag_image(engine: Engine, request: web.Request) -> web.Response:
-    repository, tag = request.query.get("repo", ""), request.query.get("tag", "")
-    name = named(repository, tag)
-    image = await asyncio.to_thread(Image.find, engine.store, request.match_info["name"])
-    await asyncio.to_thread(give, engine.store, [name], image.descriptor)
-    engine.events.tell("image", "tag", image.id, {"name": Reference.parse(name).familiar()})
+    name = named(request.query.get("repo", ""), request.query.get("tag", ""))
+
+    def work() -> str:
+        old, image = find.find(engine.store, request.match_info["name"])
+        engine.store.tag(name, engine.store.resolve(old))  # for all platforms that it is for
+        return image.id
+
+    image_id = await asyncio.to_thread(work)
+    engine.events.tell("image", "tag", image_id, {"name": Reference.parse(name).familiar()})
     return web.Response(status=201)
 
 
 @asked.route("DELETE", "/images/{name:.+}")
 async def delete_image(engine: Engine, request: web.Request) -> object:
-    """Take a name away, or with an id the image; one that a container was made from stays."""
+    """Take a name away, or with an id the image. One in use loses its names by force, and no more."""
     text, force = request.match_info["name"], asked.flag(request, "force")
 
     def work() -> list[Document]:
-        image = Image.find(engine.store, text)
-        names, image_id = find.names(engine.store, image), image.id  # read while it is there
-        user = next((one for one in engine.containers if one.image_id == image_id), None)
-        if user and (
-            len(names) == 1 or image_id.removeprefix("sha256:").startswith(text.removeprefix("sha256:"))
-        ):
-            what = f"conflict: unable to remove {text}: the container {user.id[:12]} is made from it"
-            raise conflict(f"{what}. Remove that first.")
-        going, pruned = gc.untag(engine.store, text, force)
-        told = [{"Untagged": ":".join(shown.split(name))} for name in going if not name.startswith(NAMELESS)]
-        return [*told, *([{"Deleted": image_id}] if image_id in pruned.blobs else [])]
-
-    removed = await asyncio.to_thread(work)
-    engine.events.tell("image", "delete", text)
-    return removed
-
-
-@asked.route("POST", "/images/prune")
-async def prune_images(engine: Engine, request: web.Request) -> object:
-    wanted = asked.filters(request, ("dangling",))
-    nameless_only = wanted.get("dangling", ["true"])[0] in ("true", "1")
-
-    def work() -> Document:
-        used = {container.image_id for container in engine.containers}
-        deleted: list[Document] = []
-        for image_id, (image, names) in all_images(engine.store).items():
-            if image_id in used or (names and nameless_only):
-                continue
-            engine.store.change(dict.fromkeys(find.names(engine.store, image)))
-            deleted += [{"Untagged": ":".join(shown.split(name))} for name in names]
-            deleted.append({"Deleted": image_id})
-        return {"ImagesDeleted": deleted or None, "SpaceReclaimed": gc.prune(engine.store).size}
+        store = engine.store
+        name = find.name_of(store, text)
+        image = Image.of(store, store.resolve(name))
+        image_id, names = image.id, find.names(store, image)  # read while it is there
+        users = [one for one in engine.containers if one.image_id == image_id]
+        if by_id := image_id.removeprefix("sha256:").startswith(text.removeprefix("sha256:")):
+            _check_deletion(image_id, users, names, force)
+        elif users and len(names) == 1 and not force:
+            what = f'conflict: unable to remove repository reference "{text}" (must force)'
+            user = users[0].id[:12]
+            raise conflict(f"{what} - container {user} is using its referenced image {image_id[7:19]}")
+        deleted = False
+        if users and (by_id or len(names) == 1):
+            going = names
+            kept = UNNAMED + image.descriptor.digest
+            store.change({**dict.fromkeys(names), kept: image.descriptor})
+        else:
+            going, pruned = gc.untag(store, text, force=True)
+            deleted = image_id in pruned.blobs
+        told = [{"Untagged": ":".join(shown.split(one))} for one in going if not unnamed(one)]
+        told += [{"Deleted": image_id}] if deleted else []
+        for one in told:
+            engine.tell("image", "delete" if "Deleted" in one else "untag", image_id, {"name": image_id})
+        return told
 
     return await asyncio.to_thread(work)
 
 
-@asked.route("GET", "/images/get")
-@asked.route("GET", "/images/{name:.+}/get")
-async def save_images(engine: Engine, request: web.Request) -> web.StreamResponse:
-    one = request.match_info.get("name")
-    names = [one] if one else request.query.getall("names", [])
-    if not names:
-        raise bad("names of images are missing")
-    return await sent(request, "application/x-tar", lambda out: save(engine.store, names, out))
+def _check_deletion(image_id: str, users: list[Container], names: list[str], force: bool) -> None:
+    """Raise Refused where an image can't be deleted by its id."""
+    hard = any(one.running for one in users) or all(map(unnamed, names))
+    if users and (hard or not force):
+        user = max(users, key=lambda one: one.running)
+        state = "running" if user.running else "stopped"
+        why = f"image is being used by {state} container {user.id[:12]}"
+    elif len(names) > 1 and not force:
+        hard, why = False, "image is referenced in multiple repositories"
+    else:
+        return
+    how = "cannot" if hard else "must"
+    raise conflict(f"conflict: unable to delete {image_id[7:19]} ({how} be forced) - {why}")
 
 
-@asked.route("POST", "/images/load")
-async def load_images(engine: Engine, request: web.Request) -> web.StreamResponse:
-    source = received(request)
+@asked.route("POST", "/images/prune")
+async def prune_images(engine: Engine, request: web.Request) -> object:
+    """Remove the images that no container was made from: those without a name, or by dangling=0 all."""
 
-    def work(tell: Tell) -> None:
-        for name in load(engine.store, source):
-            tell({"stream": f"Loaded image: {Reference.parse(name).familiar()}\n"})
+    def work() -> Document:
+        tests = {**_FOR_ALL, "dangling": lambda row, text: True}
+        every = not all(map(asked.is_true, asked.filters(request, tests).get("dangling", ())))
+        used = {container.image_id for container in engine.containers}
+        found = all_images(engine.store)
+        deleted: list[Document] = []
+        for row in asked.chosen(request, [summary(*one) for one in found.values()], tests):
+            names = found[row["Id"]][1]
+            if row["Id"] not in used and (every or all(map(unnamed, names))):
+                engine.store.change(dict.fromkeys(names))
+                deleted += [{"Untagged": tag} for tag in row["RepoTags"]] + [{"Deleted": row["Id"]}]
+        try:
+            size = gc.prune(engine.store).size
+        except StoreBusy:  # the next one makes the room
+            size = 0
+        return {"ImagesDeleted": deleted or None, "SpaceReclaimed": size}
 
-    return await progress(request, work)
+    return await asyncio.to_thread(work)
 
 
-async def import_image(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """POST /images/create?fromSrc=-: an image of one layer out of a tar archive of files."""
-    query, source = request.query, received(request)
-    if query["fromSrc"] != "-":
-        raise bad("fromSrc is '-', the body: the engine fetches nothing from the web")
-    if query.get("changes"):
-        raise bad("the engine imports without changes: build FROM the new image instead")
-    names = [named(query["repo"], query.get("tag", ""))] if query.get("repo") else []
-
-    def work(tell: Tell) -> None:
-        with owner.directory("import") as directory, engine.store.writing():
-            unpack(source, directory)
-            entries = list(from_directory(directory))
-            line = query.get("message") or "Imported from -"
-            image = commit(engine.store, None, entries, {}, created_by=line)
-            give(engine.store, names, image.descriptor)
-        tell({"status": image.id})
-
-    return await progress(request, work)
+@asked.route("GET", "/images/search")
+async def search_images(engine: Engine, request: web.Request) -> object:
+    raise Refused(501, "the engine does not search registries: docker pull NAME, if you know it")
 
 
 def named(repository: str, tag: str) -> str:
@@ -231,10 +294,6 @@ def named(repository: str, tag: str) -> str:
     if reference.digest:
         raise bad(f"{repository}: a name to give has no digest")
     return str(reference)
-
-
-def _like(tag: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(tag if ":" in pattern.rpartition("/")[2] else tag.rpartition(":")[0], pattern)
 
 
 def found(store: Store, text: str) -> Image:

@@ -9,26 +9,35 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from kit.engine import asked
+from kit.engine import asked, options
 from kit.engine.asked import Refused, bad, conflict, missing
 from kit.engine.logs import stamp
-from kit.engine.options import ports
+from kit.engine.volumes import store
 from kit.images.documents import Document
-from kit.linux.clone import CLONE_NEWNET
-from kit.linux.libc import call, libc
 
 if TYPE_CHECKING:
     from kit.containers.networks import Endpoint, Network, Published
     from kit.engine.container import Container
     from kit.engine.server import Engine
+
+FIXED = {"bridge": "bridge", "host": "host", "none": "null"}  # name -> driver
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_REQUEST: Document = {
+    "Name": str, "CheckDuplicate": bool, "Driver": ("", "default", "bridge"), "Scope": ("", "local"),
+    "Internal": bool, "Attachable": bool, "Labels": {str: str}, "Options": {},
+    "ConfigFrom": {"Network": ("",)},
+    "IPAM": {"Driver": ("", "default"), "Options": {}, "Config": [{"Subnet": str, "Gateway": str}]},
+}  # fmt: skip
 
 
 def _users(engine: Engine, name: str) -> list[Container]:
@@ -36,6 +45,7 @@ def _users(engine: Engine, name: str) -> list[Container]:
 
 
 def _shown(engine: Engine, about: Document, whole: bool = True) -> Document:
+    """A network, and if it is the ``whole`` truth the containers that are plugged in."""
     inside: Document = {}
     for one in _users(engine, about["Name"]) if whole else ():
         assert one.plugged
@@ -44,10 +54,12 @@ def _shown(engine: Engine, about: Document, whole: bool = True) -> Document:
             "Name": one.name, "EndpointID": endpoint["EndpointID"], "MacAddress": endpoint["MacAddress"],
             "IPv4Address": f"{endpoint['IPAddress']}/{endpoint['IPPrefixLen']}", "IPv6Address": "",
         }  # fmt: skip
-    pool = {key: about[key] for key in ("Subnet", "Gateway") if about.get(key)}
+    made = engine.networks.made.get(about["Name"])
+    has = {**about, **({"Subnet": made.subnet, "Gateway": made.gateway} if made else {})}
+    pool = {key: has[key] for key in ("Subnet", "Gateway") if has.get(key)}
     return {
         **{key: about[key] for key in ("Name", "Id", "Created", "Driver")}, "Scope": "local",
-        "IPAM": {"Driver": "default", "Options": {}, "Config": [pool] if pool else []},
+        "IPAM": {"Driver": "default", "Options": None, "Config": [pool] if pool else []},
         "Internal": bool(about.get("Internal")), "Attachable": bool(about.get("Attachable")),
         "EnableIPv6": False, "Ingress": False, "ConfigFrom": {"Network": ""}, "ConfigOnly": False,
         "Containers": inside, "Options": {}, "Labels": about.get("Labels") or {},
@@ -58,13 +70,26 @@ def _shown(engine: Engine, about: Document, whole: bool = True) -> Document:
 async def list_networks(engine: Engine, request: web.Request) -> object:
     tests = {
         "name": lambda one, text: text in one["Name"],
-        "id": lambda one, text: one["Id"].startswith(text),
+        "id": lambda one, text: text in one["Id"],
         "driver": lambda one, text: one["Driver"] == text,
-        "label": lambda one, text: asked.labelled(one.get("Labels"), text),
+        "scope": lambda one, text: text == "local",
+        "type": lambda one, text: text == ("builtin" if one["Name"] in FIXED else "custom"),
+        "dangling": lambda one, text: asked.is_true(text) != (one["Name"] in _used(engine)),
+        "label": _LABELS["label"],
     }
-    return [
-        _shown(engine, one, False) for one in asked.chosen(request, engine.networks.known.values(), tests)
-    ]
+    found = asked.chosen(request, engine.networks.known.values(), tests)
+    return [_shown(engine, one, False) for one in found]
+
+
+def _used(engine: Engine) -> set[str]:
+    """The names of those that containers have, and of those that are always there."""
+    return {*FIXED, *(name for one in engine.containers for name in one.document["Networks"])}
+
+
+_LABELS = {
+    "label": lambda one, text: asked.labelled(one.get("Labels"), text),
+    "label!": lambda one, text: not asked.labelled(one.get("Labels"), text),
+}
 
 
 @asked.route("GET", "/networks/{id}")
@@ -75,25 +100,19 @@ async def inspect_network(engine: Engine, request: web.Request) -> object:
 @asked.route("POST", "/networks/create")
 async def create_network(engine: Engine, request: web.Request) -> web.Response:
     document = await asked.body(request)
-    types = {"Name": str, "Driver": str, "Internal": bool, "IPAM": dict, "Labels": dict, "Options": dict}
-    asked.check(document, types)
+    asked.known(document, _REQUEST)
     name, pools = document.get("Name") or "", (document.get("IPAM") or {}).get("Config") or []
-    if not name or "/" in name:
-        raise bad(f"{name!r:.60} can't name a network")
+    if not _NAME.fullmatch(name):
+        raise bad(f"{name!r:.60} can't name a network: use letters, digits, '_', '.' and '-'")
+    if name in FIXED:
+        raise Refused(403, f"operation is not permitted on predefined {name} network")
     if name in engine.networks.known:
         raise conflict(f"network with name {name} already exists")
-    if document.get("EnableIPv6") or document.get("Ingress") or document.get("ConfigOnly") or len(pools) > 1:
-        raise bad("networks have one IPv4 subnet here: no EnableIPv6, Ingress, ConfigOnly")
-    if document.get("Driver") not in (None, "", "default", "bridge"):
-        raise bad(f"network driver {document['Driver']!r:.40}: there is bridge")
-    if document.get("Options"):
-        raise bad("the driver bridge takes no options here")
-    pool = pools[0] if pools else {}
-    if others := pool.keys() - {"Subnet", "Gateway"}:
-        raise bad(f"the engine does not have the option IPAM.Config.{min(others)}")
-    about = {"Name": name, "Id": secrets.token_hex(32), "Driver": "bridge", "Created": stamp(), **pool}
+    if len(pools) > 1:
+        raise bad("a network has one subnet here, of IPv4")
+    about = {"Name": name, "Id": secrets.token_hex(32), "Driver": "bridge", "Created": stamp()}
     about |= {key: document.get(key) for key in ("Internal", "Attachable", "Labels")}
-    engine.networks.known[name] = about
+    engine.networks.known[name] = about | {key: text for pool in pools for key, text in pool.items()}
     try:
         await asyncio.to_thread(engine.networks.make, name)
     except BaseException:
@@ -121,10 +140,11 @@ async def _remove(engine: Engine, about: Document) -> None:
 
 @asked.route("POST", "/networks/prune")
 async def prune_networks(engine: Engine, request: web.Request) -> object:
-    tests = {"label": lambda one, text: asked.labelled(one.get("Labels"), text)}
-    used = {*FIXED, *(name for one in engine.containers for name in one.document["Networks"])}
-    found = asked.chosen(request, engine.networks.known.values(), tests)
-    unused = [about for about in found if about["Name"] not in used]
+    def is_older(one: Document, text: str) -> bool:
+        return datetime.fromisoformat(one["Created"]).timestamp() < asked.moment(text)
+
+    found = asked.chosen(request, engine.networks.known.values(), {**_LABELS, "until": is_older})
+    unused = [about for about in found if about["Name"] not in _used(engine)]
     for about in unused:
         await _remove(engine, about)
     return {"NetworksDeleted": [about["Name"] for about in unused] or None}
@@ -134,53 +154,32 @@ async def prune_networks(engine: Engine, request: web.Request) -> object:
 async def replug(engine: Engine, request: web.Request) -> web.Response:
     """Plug a container in, or pull it out; one that does not run will have it so at its start."""
     about, document = engine.networks.find(request.match_info["id"]), await asked.body(request)
-    asked.check(document, {"Container": str, "EndpointConfig": dict, "Force": bool})
+    asked.known(document, {"Container": str, "Force": bool, "EndpointConfig": dict})
     container, name = engine.find(document.get("Container") or ""), about["Name"]
-    wish, wishes, action = document.get("EndpointConfig") or {}, container.document["Networks"], "connect"
+    wish, wishes = document.get("EndpointConfig") or {}, container.document["Networks"]
+    options.endpoint(wish)
+    action = request.match_info["action"]
     if not network_of(container.host["NetworkMode"]) or name in ("host", "none"):
-        raise bad("a container with the host's network, or another container's, has no others")
+        raise Refused(403, f"can't {action}: the host's network, or another container's, is the only one")
     async with container.lock:
         plugged = container.plugged
-        if request.match_info["action"] == action:
+        if action == "connect":
             if name in wishes:
                 raise Refused(403, f"endpoint with name {container.name} already exists in network {name}")
             if plugged:
                 await asyncio.to_thread(engine.networks.connect, container, plugged, name, wish)
+                await asyncio.to_thread(engine.networks.publish, container, plugged)
                 engine.life.files(container)  # its name server may be another one now
             wishes[name] = wish
         else:
-            action = "disconnect"
             if name not in wishes:
                 raise Refused(403, f"container {container.id} is not connected to network {name}")
             if plugged and name in plugged.endpoints:
-                endpoint = plugged.endpoints.pop(name)
-                await asyncio.to_thread(endpoint.network.disconnect, endpoint)
+                await asyncio.to_thread(engine.networks.disconnect, container, plugged, name)
             del wishes[name]
         container.save()
     engine.events.tell("network", action, about["Id"], {"container": container.id, "name": name})
     return web.Response()
-
-
-FIXED = {"bridge": "bridge", "host": "host", "none": "null"}  # name -> driver
-
-
-def _new_namespace() -> int:
-    """A descriptor of a new network namespace, which lasts as long as somebody has one."""
-    found: list[int | OSError] = []
-
-    def run() -> None:  # in a thread that ends: unshare(2) moves only the one that calls it
-        try:
-            call(libc.unshare, CLONE_NEWNET)
-            found.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-        except OSError as error:
-            found.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if isinstance(found[0], OSError):
-        raise found[0]
-    return found[0]
 
 
 class Plugged:
@@ -197,7 +196,7 @@ class Plugged:
         return {
             name: {
                 "NetworkID": one.network.id, "EndpointID": one.id, "Gateway": one.network.gateway,
-                "IPAddress": one.ip, "IPPrefixLen": int(one.network.subnet.partition("/")[2]),
+                "IPAddress": one.ip, "IPPrefixLen": one.network.prefixlen,
                 "MacAddress": one.mac, "DNSNames": list(one.names),
             }
             for name, one in self.endpoints.items()
@@ -235,10 +234,7 @@ class Networks:
                 self.known[name] = {**about, "Created": stamp()}
 
     def save(self) -> None:
-        temporary = self.file.with_name(".networks.json")
-        fresh = {name: {"Subnet": None, "Gateway": None} if name in FIXED else {} for name in self.known}
-        temporary.write_text(json.dumps({name: {**one, **fresh[name]} for name, one in self.known.items()}))
-        os.replace(temporary, self.file)
+        store(self.file, self.known)
 
     def find(self, text: str) -> Document:
         """By name, id or the beginning of an id; raises Refused."""
@@ -257,10 +253,10 @@ class Networks:
         with self._lock:
             if name not in self.made:
                 about = self.find(name)
-                wish = about.get("Subnet"), about.get("Gateway"), bool(about.get("Internal"))
-                network = Network.create(name, *wish, id=about["Id"])
-                self.made[name] = network
-                about |= {"Subnet": network.subnet, "Gateway": network.gateway}
+                wish = about.get("Subnet") or None, about.get("Gateway") or None, bool(about.get("Internal"))
+                network = self.made[name] = Network.create(name, *wish, id=about["Id"])
+                if name not in FIXED:  # it has them from now on
+                    about |= {"Subnet": network.subnet, "Gateway": network.gateway}
                 self.save()
             return self.made[name]
 
@@ -279,12 +275,14 @@ class Networks:
 
     def plug(self, container: Container) -> Plugged:
         """A network namespace for a container that is about to start, on all of its networks."""
-        plugged = Plugged(_new_namespace())
+        from kit.linux.netlink import new_namespace
+
+        plugged = Plugged(new_namespace())
         try:
             for name, wish in container.document["Networks"].items():
                 if name != "none":
                     self.connect(container, plugged, name, wish)
-            self._publish(container, plugged)
+            self.publish(container, plugged)
         except BaseException:
             plugged.close()
             raise
@@ -296,15 +294,32 @@ class Networks:
         wanted = (wish.get("IPAMConfig") or {}).get("IPv4Address") or None
         network = self.make(name)
         plugged.endpoints[name] = network.connect(
-            plugged.path, ip=wanted, aliases=dict.fromkeys(names), mac=wish.get("MacAddress") or None
-        )
+            plugged.path, ip=wanted, aliases=dict.fromkeys(names), mac=wish.get("MacAddress") or None,
+            upstreams=container.host.get("Dns") or (),
+        )  # fmt: skip
 
-    def _publish(self, container: Container, plugged: Plugged) -> None:
+    def disconnect(self, container: Container, plugged: Plugged, name: str) -> None:
+        """Pull it out of a network; ports that led to it there lead to it by another one, if it has one."""
+        endpoint = plugged.endpoints.pop(name)
+        was = [(port, one) for port, found in plugged.published.items() for one in found]
+        if lost := [(port, one) for port, one in was if one.container_ip == endpoint.ip]:
+            plugged.published = {}
+            for _, one in lost:
+                one.close()
+        endpoint.network.disconnect(endpoint)
+        self.publish(container, plugged, [(port, one.host_ip, one.host_port) for port, one in lost])
+
+    def publish(
+        self, container: Container, plugged: Plugged, again: Collection[tuple[str, str, int]] = ()
+    ) -> None:
+        """Publish its ports by the first network that leads outside, where that is not done: those of before
+        ``again``.
+        """
         from kit.containers.networks import publish
 
-        wanted = ports(container.host, container.config.get("ExposedPorts") or {})
+        wanted = again or options.ports(container.host, container.config.get("ExposedPorts") or {})
         ways = [one for one in plugged.endpoints.values() if not one.network.internal]
-        for name, host_ip, host_port in wanted if ways else ():
+        for name, host_ip, host_port in wanted if ways and not plugged.published else ():
             number, _, protocol = name.partition("/")
             found = publish(host_ip, host_port, ways[0].ip, int(number), protocol)
             plugged.published.setdefault(name, []).append(found)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import socket
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from kit.engine import asked
-from kit.engine.images import all_images, summary
+from kit.engine.asked import bad
+from kit.engine.images import all_images, shared, summary
 from kit.engine.logs import stamp
 from kit.engine.volumes import size_of
 from kit.images.documents import Document
@@ -33,7 +35,8 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @asked.route("GET", "/_ping")
 async def ping(engine: Engine, request: web.Request) -> web.Response:
-    return web.Response(text="OK", headers={"Cache-Control": "no-cache, no-store, must-revalidate"})
+    headers = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
+    return web.Response(text="OK", headers=headers)
 
 
 @asked.route("GET", "/version")
@@ -44,7 +47,8 @@ async def tell_version(engine: Engine, request: web.Request) -> object:
         "Arch": _MACHINES.get(machine.machine, machine.machine), "KernelVersion": machine.release,
         "BuildTime": "",
     }  # fmt: skip
-    component = {"Name": "Engine", "Version": VERSION, "Details": about}
+    details = {**about, "Experimental": "false"}
+    component = {"Name": "Engine", "Version": VERSION, "Details": details}
     maker = {"Name": "kit: containers, from the kernel up"}
     return {"Platform": maker, "Version": VERSION, **about, "Components": [component]}
 
@@ -79,7 +83,8 @@ async def info(engine: Engine, request: web.Request) -> object:
         **dict.fromkeys(("MemoryLimit", "SwapLimit"), "memory" in there), "PidsLimit": "pids" in there,
         **dict.fromkeys(("CPUShares", "CpuCfsPeriod", "CpuCfsQuota"), "cpu" in there),
         "CPUSet": "cpuset" in there, "IPv4Forwarding": True, "OomKillDisable": False,
-        "DefaultRuntime": "kit", "Runtimes": {"kit": {"path": "kit"}},
+        "DefaultRuntime": "kit", "Runtimes": {"kit": {"path": "kit"}}, "InitBinary": "kit",
+        **{f"{name}Commit": {"ID": "", "Expected": ""} for name in ("Containerd", "Runc", "Init")},
         "SecurityOptions": ["name=seccomp,profile=builtin"], "Plugins": plugins,
         "Swarm": {"LocalNodeState": "inactive"}, "RegistryConfig": registries,
         "IndexServerAddress": "https://index.docker.io/v1/", "LiveRestoreEnabled": False,
@@ -90,25 +95,36 @@ async def info(engine: Engine, request: web.Request) -> object:
 
 @asked.route("GET", "/system/df")
 async def disk_usage(engine: Engine, request: web.Request) -> object:
+    """What images, containers and volumes take up; by ``type`` only some of them."""
+    kinds = ("image", "container", "volume", "build-cache")
+    wanted = request.query.getall("type", []) or kinds
+    if others := set(wanted) - set(kinds):
+        raise bad(f"type={min(others):.40}: there are {', '.join(kinds)}")
+
     def work() -> Document:
-        containers, found = engine.containers, all_images(engine.store)
-        users = [one.image_id for one in containers]
-        volumes = []
-        for one in engine.volumes.all():
-            count = sum(one["Name"] in container.volumes for container in containers)
-            size = size_of(Path(one["Mountpoint"]))
-            volumes.append({**one, "UsageData": {"Size": size, "RefCount": count}})
-        return {
-            "LayersSize": sum(
-                {layer.digest: layer.size for one, _ in found.values() for layer in one.layers}.values()
-            ),
-            "Images": [
-                {**summary(*one), "Containers": users.count(image_id), "SharedSize": 0}
+        containers, usage = engine.containers, Document(Images=None, Containers=None, Volumes=None)
+        if "image" in wanted:
+            found = all_images(engine.store)
+            both, users = (
+                shared(image for image, _ in found.values()),
+                Counter(one.image_id for one in containers),
+            )
+            layers = {layer.digest: layer.size for image, _ in found.values() for layer in image.layers}
+            usage |= {"LayersSize": sum(layers.values()), "Images": [
+                {**summary(*one), "Containers": users[image_id], "SharedSize": both[image_id]}
                 for image_id, one in found.items()
-            ],
-            "Containers": [{**one.summary(), **one.sizes()} for one in containers],
-            "Volumes": volumes,
-            "BuildCache": [],
-        }
+            ]}  # fmt: skip
+        if "container" in wanted:
+            usage["Containers"] = [{**one.summary(), **one.sizes()} for one in containers]
+        if "volume" in wanted:
+            count = Counter(name for one in containers for name in one.volumes)
+            usage["Volumes"] = [
+                {
+                    **one,
+                    "UsageData": {"Size": size_of(Path(one["Mountpoint"])), "RefCount": count[one["Name"]]},
+                }
+                for one in engine.volumes.all()
+            ]
+        return {**usage, "BuildCache": []}
 
     return await asyncio.to_thread(work)

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from kit.engine import asked
 from kit.engine.asked import bad, conflict, missing
+from kit.images.blob import keep, new_file, sync, write_all
 from kit.images.documents import Document
 from kit.linux.remove import remove_path
 
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _ANONYMOUS = "com.docker.volume.anonymous"
+_REQUEST = {
+    "Name": str, "Driver": ("", "default", "local"), "Labels": {str: str},
+    "DriverOpts": {}, "ClusterVolumeSpec": {},
+}  # fmt: skip
+_SINCE_ALL = 42  # of the API, version 1.42: a prune spares volumes with names, unless told ``all``
+
+
+def store(path: Path, document: Document) -> None:
+    """Replace a document on disk: after a power cut it is the old one or the new one. Raises KernelError."""
+    with new_file(path.parent) as (fd, temporary):
+        write_all(fd, json.dumps(document).encode())
+        keep(fd, temporary, path)
 
 
 class Volumes:
@@ -38,11 +51,11 @@ class Volumes:
 
     def get(self, name: str) -> Document:
         """What the API tells of a volume; raises Refused."""
-        if not _NAME.fullmatch(name) or not (self.directory / name).is_dir():
-            raise missing(f"get {name}: no such volume")
         place = self.directory / name
+        if not _NAME.fullmatch(name) or not (place / "volume.json").exists():
+            raise missing(f"get {name:.80}: no such volume")
         about: Document = json.loads((place / "volume.json").read_bytes())
-        fixed = {"Name": name, "Driver": "local", "Scope": "local"}
+        fixed = {"Name": name, "Driver": "local", "Scope": "local", "Options": None}
         return {**about, **fixed, "Mountpoint": str(place / "_data")}
 
     def all(self) -> list[Document]:
@@ -58,11 +71,8 @@ class Volumes:
         place = self.directory / name
         if not (place / "volume.json").exists():
             (place / "_data").mkdir(parents=True, exist_ok=True)
-            created = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-            about = {"CreatedAt": created, "Labels": labels, "Options": None}
-            temporary = place / ".volume.json"
-            temporary.write_text(json.dumps(about))
-            os.replace(temporary, place / "volume.json")
+            store(place / "volume.json", {"CreatedAt": f"{datetime.now(UTC):%FT%TZ}", "Labels": labels})
+            sync(self.directory)
         return self.get(name)
 
     def remove(self, name: str) -> None:
@@ -88,13 +98,9 @@ async def list_volumes(engine: Engine, request: web.Request) -> object:
 @asked.route("POST", "/volumes/create")
 async def create_volume(engine: Engine, request: web.Request) -> web.Response:
     document = await asked.body(request)
-    types = {"Name": str, "Driver": str, "DriverOpts": dict, "Labels": dict, "ClusterVolumeSpec": dict}
-    asked.check(document, types)
-    if document.get("Driver") not in (None, "", "default", "local"):
-        raise bad(f"volume driver {document['Driver']!r:.40}: there is local")
-    if document.get("DriverOpts") or document.get("ClusterVolumeSpec"):
-        raise bad("the driver local takes no options here: bind-mount a directory instead")
-    found = engine.volumes.make(document.get("Name") or "", document.get("Labels"))
+    asked.known(document, _REQUEST)
+    name, labels = document.get("Name") or "", document.get("Labels")
+    found = await asyncio.to_thread(engine.volumes.make, name, labels)
     engine.events.tell("volume", "create", found["Name"], {"driver": "local"})
     return asked.reply(found, status=201)
 
@@ -107,28 +113,39 @@ async def inspect_volume(engine: Engine, request: web.Request) -> object:
 @asked.route("DELETE", "/volumes/{name}")
 async def delete_volume(engine: Engine, request: web.Request) -> None:
     name = request.match_info["name"]
-    found = engine.volumes.get(name)
     if users := _users(engine, name):
         raise conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-    await asyncio.to_thread(engine.volumes.remove, found["Name"])
-    engine.events.tell("volume", "destroy", name, {"driver": "local"})
+    try:
+        await _remove(engine, engine.volumes.get(name))
+    except asked.Refused:
+        if not asked.flag(request, "force"):
+            raise
+
+
+async def _remove(engine: Engine, one: Document) -> int:
+    """Remove a volume, and tell of it; the bytes that it took."""
+    size = await asyncio.to_thread(size_of, Path(one["Mountpoint"]))
+    await asyncio.to_thread(engine.volumes.remove, one["Name"])
+    engine.events.tell("volume", "destroy", one["Name"], {"driver": "local"})
+    return size
 
 
 @asked.route("POST", "/volumes/prune")
 async def prune_volumes(engine: Engine, request: web.Request) -> object:
     """Remove volumes that no container has: the anonymous ones, or with the filter ``all`` every one."""
-    every = [asked.is_true(text) for text in asked.filters(request, ("all", "label")).get("all", ())]
     tests = {
         "label": lambda one, text: asked.labelled(one["Labels"], text),
+        "label!": lambda one, text: not asked.labelled(one["Labels"], text),
         "all": lambda one, text: True,
     }
-    removed, size = [], 0
-    for one in asked.chosen(request, engine.volumes.all(), tests):
-        if not _users(engine, one["Name"]) and (any(every) or _ANONYMOUS in (one["Labels"] or {})):
-            size += await asyncio.to_thread(size_of, Path(one["Mountpoint"]))
-            await asyncio.to_thread(engine.volumes.remove, one["Name"])
-            removed.append(one["Name"])
-    return {"VolumesDeleted": removed, "SpaceReclaimed": size}
+    version = int(request.match_info.get("version", "1.99").partition(".")[2])
+    every = version < _SINCE_ALL or any(map(asked.is_true, asked.filters(request, tests).get("all", ())))
+    removed = {
+        one["Name"]: await _remove(engine, one)
+        for one in asked.chosen(request, engine.volumes.all(), tests)
+        if not _users(engine, one["Name"]) and (every or _ANONYMOUS in (one["Labels"] or {}))
+    }
+    return {"VolumesDeleted": list(removed), "SpaceReclaimed": sum(removed.values())}
 
 
 def size_of(directory: Path) -> int:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker as sdk
 import pytest
 
 from kit.engine import Engine, serve
@@ -55,3 +56,11 @@ def engine(root: Path, tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def docker(engine: Engine, tmp_path: Path) -> Docker:
     return Docker(engine.socket, tmp_path)
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[sdk.DockerClient]:
+    """The Docker SDK for Python."""
+    client = sdk.DockerClient(f"unix://{engine.socket}")
+    yield client
+    client.close()
