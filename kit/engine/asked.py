@@ -6,11 +6,15 @@ See the Docker Engine API, "Errors": HTTP's status, and one sentence.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
+from kit.images.build.check import nanoseconds
 from kit.images.build.errors import BadDockerfile
 from kit.images.documents import Document
 from kit.images.errors import BadReference, ImageError, StoreBusy, UnknownImage
@@ -27,6 +31,7 @@ T = TypeVar("T")
 _NAMES = {
     str: "a string", int: "a number", bool: "true or false", list: "a list of strings", dict: "an object",
 }  # fmt: skip
+_MANY = {str: "strings", int: "numbers", dict: "objects"}
 
 
 def route(method: str, path: str) -> Callable[[Handler], Handler]:
@@ -49,9 +54,22 @@ def number(request: web.Request, name: str) -> float | None:
     """A number of the query, or None; raises Refused."""
     text = request.query.get(name, "")
     try:
-        return float(text) if text else None
+        value = float(text) if text else None
     except ValueError:
-        raise bad(f"{name}={text!r:.60} is no number") from None
+        value = math.nan
+    if value is not None and not math.isfinite(value):
+        raise bad(f"{name}={text!r:.60} is no number")
+    return value
+
+
+def moment(text: str) -> float:
+    """Seconds since 1970 of a time: such a number, one like 2026-01-31T12:00:00Z, or an age like 1h30m."""
+    for read in (float, lambda text: datetime.fromisoformat(text).timestamp()):
+        try:
+            return float(read(text))
+        except ValueError:
+            continue
+    return time.time() - nanoseconds(text) / 1e9
 
 
 def filters(request: web.Request, known: Iterable[str]) -> dict[str, list[str]]:
@@ -72,12 +90,12 @@ def filters(request: web.Request, known: Iterable[str]) -> dict[str, list[str]]:
 def chosen(
     request: web.Request, things: Iterable[T], tests: Mapping[str, Callable[[T, str], bool]]
 ) -> list[T]:
-    """What the query's ``filters`` let pass: of a name one value must fit, of "label" all. Raises Refused."""
+    """What the query's ``filters`` let pass: of a name one value must fit, of labels all. Raises Refused."""
     wanted = filters(request, tests)
 
     def fits(one: T) -> bool:
         every = {key: [tests[key](one, text) for text in texts] for key, texts in wanted.items()}
-        return all(all(found) if key == "label" else any(found) for key, found in every.items())
+        return all((all if key.startswith("label") else any)(found) for key, found in every.items())
 
     return [one for one in things if fits(one)]
 
@@ -111,6 +129,36 @@ def check(document: Mapping[str, Any], types: Mapping[str, type], where: str = "
         right = value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
         if not right or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
             raise bad(f"{where}{key} must be {_NAMES[kind]}")
+
+
+#: What a field may be that the engine does not have: as if it were not there.
+_NOTHING: tuple[Any, ...] = ("", False, 0, [], {})
+
+
+def known(value: Any, shape: Any, where: str = "") -> None:
+    """Raise Refused for a value of another shape, or with a field that the engine does not have.
+
+    A shape is a type; a tuple of the values that can be; ``[shape]`` for a list; ``{"Name": shape}`` for an
+    object, or ``{str: shape}`` where any name will do. Null is always fine.
+    """
+    if value is None:
+        return
+    if isinstance(shape, tuple):
+        if value not in shape:
+            raise bad(f"the engine does not have the option {where}={value!r:.60}")
+    elif isinstance(shape, list):
+        kind = dict if isinstance(shape[0], dict) else shape[0]
+        if not isinstance(value, list) or not all(isinstance(one, kind) for one in value):
+            raise bad(f"{where} must be a list of {_MANY[kind]}")
+        for one in value:
+            known(one, shape[0], where)
+    elif isinstance(shape, dict):
+        if not isinstance(value, dict):
+            raise bad(f"{where} must be an object")
+        for name, one in value.items():
+            known(one, shape.get(name, shape.get(str, _NOTHING)), f"{where}.{name:.60}".lstrip("."))
+    elif not isinstance(value, shape) or (shape is int and isinstance(value, bool)):
+        raise bad(f"{where} must be {_NAMES[shape]}")
 
 
 def reply(document: object, status: int = 200) -> web.Response:

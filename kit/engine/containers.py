@@ -7,7 +7,9 @@ import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -16,11 +18,12 @@ from kit.engine import asked, options
 from kit.engine.asked import bad, conflict
 from kit.engine.container import Container
 from kit.engine.create import make
-from kit.engine.execs import attached, resized
+from kit.engine.execs import DETACH, attached, detach_keys, resized
 from kit.engine.images import give, named
-from kit.engine.life import number_of
+from kit.engine.options import number_of
 from kit.engine.streams import STDERR, STDOUT, Client, take_over
 from kit.images.commit import commit
+from kit.images.image import Image
 
 if TYPE_CHECKING:
     from kit.engine.server import Engine
@@ -33,8 +36,41 @@ _TESTS: dict[str, Callable[[Container, str], bool]] = {
     "name": lambda one, text: re.search(text, f"/{one.name}") is not None,
     "status": lambda one, text: one.state["Status"] == text,
     "label": lambda one, text: asked.labelled(one.config.get("Labels"), text),
-    "ancestor": lambda one, text: text in (one.config["Image"], one.image_id, one.image_id[7:19]),
+    "exited": lambda one, text: one.state["Status"] == "exited" and str(one.state["ExitCode"]) == text,
+    "health": lambda one, text: (one.state.get("Health") or {"Status": "none"})["Status"] == text,
+    "volume": lambda one, text: any(
+        text in (mount.get("Name"), mount["Destination"]) for mount in one.document["Mounts"]
+    ),
+    "network": lambda one, text: any(
+        text in (name, about["NetworkID"]) for name, about in one.network_settings()["Networks"].items()
+    ),
+    "expose": lambda one, text: _is_among(text, one.config.get("ExposedPorts") or ()),
+    "publish": lambda one, text: _is_among(text, one.host.get("PortBindings") or ()),
 }
+_STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+
+
+def _is_among(text: str, ports: Iterable[str]) -> bool:
+    """Whether "80", "80/tcp" or "8000-8080/tcp" is one of the ports."""
+    numbers, _, protocol = text.partition("/")
+    first, _, last = numbers.partition("-")
+    wanted = range(int(first), int(last or first) + 1)
+    return any(int(port.partition("/")[0]) in wanted and port.endswith(protocol or "tcp") for port in ports)
+
+
+def _ancestor(engine: Engine) -> Callable[[Container, str], bool]:
+    """Whether a container is made from an image, or from one that stands on it."""
+
+    @cache
+    def top(text: str) -> str:
+        return Image.find(engine.store, text).chain_ids()[-1]
+
+    def made_from(one: Container, text: str) -> bool:
+        with suppress(LookupError, IndexError):
+            return top(text) in one.disk.image.chain_ids()
+        return False
+
+    return made_from
 
 
 @asked.route("POST", "/containers/create")
@@ -66,10 +102,17 @@ def _check_name(engine: Engine, name: str) -> None:
 
 @asked.route("GET", "/containers/json")
 async def list_containers(engine: Engine, request: web.Request) -> object:
-    limit = int(asked.number(request, "limit") or 0)
-    every = asked.flag(request, "all") or limit > 0 or "status" in asked.filters(request, _TESTS)
+    tests = {
+        **_TESTS, "ancestor": _ancestor(engine),
+        "before": lambda one, text: one.document["Created"] < engine.find(text).document["Created"],
+        "since": lambda one, text: one.document["Created"] > engine.find(text).document["Created"],
+    }  # fmt: skip
+    limit, wanted = int(asked.number(request, "limit") or 0), asked.filters(request, tests)
+    if others := set(wanted.get("status", ())) - {*_STATES}:
+        raise bad(f"invalid filter 'status={min(others):.40}': there are {', '.join(_STATES)}")
+    every = asked.flag(request, "all") or limit > 0 or "status" in wanted
     there = [one for one in reversed(engine.containers) if every or one.running]
-    found = asked.chosen(request, there, _TESTS)
+    found = asked.chosen(request, there, tests)
     rows = [one.summary() for one in (found[:limit] if limit > 0 else found)]
     if asked.flag(request, "size"):
         rows = [{**row, **await asyncio.to_thread(one.sizes)} for row, one in zip(rows, found, strict=False)]
@@ -114,9 +157,9 @@ async def act(engine: Engine, request: web.Request) -> web.Response:
         case "start":
             done = await life.start(container)
         case "stop":
-            done = await life.stop(container, asked.number(request, "t"))
+            done = await life.stop(container, asked.number(request, "t"), query.get("signal", ""))
         case "restart":
-            await life.stop(container, asked.number(request, "t"))
+            await life.stop(container, asked.number(request, "t"), query.get("signal", ""))
             await life.start(container)
             life.tell(container, "restart")
         case "kill":
@@ -126,7 +169,7 @@ async def act(engine: Engine, request: web.Request) -> web.Response:
             _check_name(engine, name)
             engine.names[name] = engine.names.pop(old)
             container.document["Name"] = f"/{name}"
-            container.save()
+            container.save(lasting=True)
             life.tell(container, "rename", oldName=f"/{old}")
         case pause:
             await life.pause(container, pause == "pause")
@@ -156,7 +199,7 @@ async def update_container(engine: Engine, request: web.Request) -> object:
             wanted = containers.config({}, cmd=["x"], **options.resources({**host, **changed}))
             await asyncio.to_thread(container.task.update, wanted["linux"]["resources"])
         host.update(changed)
-        container.save()
+        container.save(lasting=True)
     engine.life.tell(container, "update")
     return {"Warnings": None}
 
@@ -164,14 +207,19 @@ async def update_container(engine: Engine, request: web.Request) -> object:
 @asked.route("DELETE", "/containers/{id}")
 async def delete_container(engine: Engine, request: web.Request) -> None:
     if asked.flag(request, "link"):
-        raise bad("the engine does not have links")
+        raise bad("the engine does not have the option link")
     await engine.life.remove(engine.find(request), asked.flag(request, "force"), asked.flag(request, "v"))
 
 
 @asked.route("POST", "/containers/prune")
 async def prune_containers(engine: Engine, request: web.Request) -> object:
+    tests: dict[str, Callable[[Container, str], bool]] = {
+        "label": _TESTS["label"],
+        "label!": lambda one, text: not _TESTS["label"](one, text),
+        "until": lambda one, text: asked.moment(one.document["Created"]) < asked.moment(text),
+    }
     removed, size = [], 0
-    for one in asked.chosen(request, engine.containers, {"label": _TESTS["label"]}):
+    for one in asked.chosen(request, engine.containers, tests):
         if not one.running and not one.state["Restarting"]:
             size += (await asyncio.to_thread(one.sizes))["SizeRw"]
             await engine.life.remove(one)
@@ -187,12 +235,10 @@ async def commit_container(engine: Engine, request: web.Request) -> web.Response
     names = [named(query["repo"], query.get("tag", ""))] if query.get("repo") else []
     config = {**container.config, **{key: value for key, value in document.items() if value}}
     config.pop("Image", None)
+    options.changed(config, query.getall("changes", []))
     frozen = asked.flag(request, "pause", True) and container.running and not container.state["Paused"]
     if frozen:
         await engine.life.pause(container, True)
-
-    if query.get("changes"):
-        raise bad("the engine commits without changes: build FROM the new image instead")
 
     def work() -> str:
         with engine.store.writing():
@@ -232,14 +278,20 @@ async def attach_to_container(engine: Engine, request: web.Request) -> web.Strea
     wanted = {stream for stream, key in ((STDOUT, "stdout"), (STDERR, "stderr")) if asked.flag(request, key)}
     if container.state["Paused"]:
         raise conflict(f"Container {container.id} is paused, unpause the container before attach")
+    keys = request.query.get("detachKeys") or DETACH
+    detach_keys(keys)
     response, incoming = await take_over(request, container.terminal)
     client = Client(response, wanted, container.terminal)
-    container.audience.clients.add(client)
+    past = [*container.log.past()] if asked.flag(request, "logs") else []
+    container.audience.clients.add(client)  # from the moment on at which the past ends
     engine.life.tell(container, "attach")
     writes = asked.flag(request, "stdin") and bool(container.config.get("OpenStdin"))
     try:
-        once = bool(container.config.get("StdinOnce"))
-        await attached(client, incoming, container if writes else None, once)
+        for stream, data in past:
+            await client.hear(stream, data)
+        if asked.flag(request, "stream"):
+            once = bool(container.config.get("StdinOnce"))
+            await attached(client, incoming, container if writes else None, keys, once)
     finally:
         container.audience.clients.discard(client)
     return response
