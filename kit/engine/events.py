@@ -49,7 +49,7 @@ async def answer(engine: Engine, request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     queue: asyncio.Queue[Document] = asyncio.Queue()
     for event in engine.events.kept if since is not None else ():
-        if (since or 0) <= event["timeNano"] / 1e9:
+        if (since or 0) <= event["timeNano"] / 1e9 <= (until or float("inf")):
             queue.put_nowait(event)
     engine.events.listeners.add(queue)
     try:

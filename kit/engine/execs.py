@@ -19,30 +19,37 @@ from kit.engine.asked import Refused, bad, conflict, missing
 from kit.engine.container import Container
 from kit.engine.logs import stamp
 from kit.engine.options import words
-from kit.engine.streams import STDERR, STDOUT, Audience, Client, Stdio, take_over
+from kit.engine.streams import STDERR, STDOUT, Audience, Client, Stdio, ready, take_over
 from kit.images.documents import Document
 
 if TYPE_CHECKING:
-    from kit.engine.container import Container
+    from kit.containers.container import Running
     from kit.engine.server import Engine
 
 _KEPT = 50  # that have ended, and can still be asked for their status
-_TYPES: dict[str, type] = {
-    **dict.fromkeys(("Tty", "AttachStdin", "AttachStdout", "AttachStderr", "Privileged", "Detach"), bool),
-    **dict.fromkeys(("User", "WorkingDir", "DetachKeys"), str),
-    "Env": list,
-}
+_CREATE: Document = {
+    **dict.fromkeys("Tty AttachStdin AttachStdout AttachStderr Detach".split(), bool),
+    **dict.fromkeys("User WorkingDir DetachKeys Container".split(), str),  # the last is in the path
+    "Env": [str], "Cmd": [str], "ConsoleSize": [int],
+}  # fmt: skip
+DETACH = "ctrl-p,ctrl-q"  # the keys that end an attachment to a terminal
+
+
+async def end_of(process: Running) -> int:
+    """The exit status of a process, once it has ended: its pidfd becomes readable then. See pidfd_open(2)."""
+    await ready(process.pidfd)
+    return await asyncio.to_thread(process.wait)
 
 
 class Run:
     """One process that was added to a container."""
 
-    def __init__(self, container: Container, document: Document) -> None:
-        self.container, self.document = container, document
+    def __init__(self, container: Container, document: Document, engine: Engine | None = None) -> None:
+        self.container, self.document, self.engine = container, document, engine
         self.id = secrets.token_hex(32)
         self.terminal = bool(document.get("Tty"))
         self.audience = Audience()
-        self.process: Any = None
+        self.process: Running | None = None
         self.stdio: Stdio | None = None
         self.status: int | None = None
         self.ended = asyncio.Event()
@@ -72,27 +79,28 @@ class Run:
             return task.exec(process, tty=self.terminal, size=size, stdin=stdin, stdout=stdout, stderr=stderr)
 
         try:
-            self.process = await asyncio.to_thread(begin)
+            process: Running = await asyncio.to_thread(begin)
         except BaseException as error:
             stdio.close()
             self.status = 126 if getattr(error, "errno", 0) != 2 else 127
             self.ended.set()
             raise
-        await stdio.begin(self.audience, self.process.master if self.terminal else None)
-        self._job = asyncio.get_running_loop().create_task(self._wait(stdio))
+        self.process = process
+        stdio.begin(self.audience, process.master)
+        self._job = asyncio.create_task(self._wait(process, stdio))
 
-    async def _wait(self, stdio: Stdio) -> None:
-        from kit.engine.life import end_of
-
-        status = await end_of(self.process)
+    async def _wait(self, process: Running, stdio: Stdio) -> None:
+        status = await end_of(process)
         await stdio.end()
         self.status = status
-        await asyncio.to_thread(self.process.close)
         self.audience.end()
         self.ended.set()
+        if self.engine:
+            self.engine.life.tell(self.container, "exec_die", execID=self.id, exitCode=str(status))
+        await asyncio.to_thread(process.close)
 
     def kill(self) -> None:
-        if self.running:
+        if self.process and self.running:
             self.process.kill(signal.SIGKILL)
 
     def inspect(self) -> Document:
@@ -113,22 +121,21 @@ def _find(engine: Engine, request: web.Request) -> Run:
     name = request.match_info["id"]
     for container in engine.containers:
         if name in container.execs:
-            return container.execs[name]  # type: ignore[no-any-return]
+            return container.execs[name]
     raise missing(f"No such exec instance: {name}")
 
 
 @asked.route("POST", "/containers/{id}/exec")
 async def create_exec(engine: Engine, request: web.Request) -> web.Response:
     container, document = engine.find(request), await asked.body(request)
-    asked.check(document, _TYPES)
-    document["Cmd"] = words(document.get("Cmd"), "Cmd")
+    document["Cmd"] = words(document.get("Cmd"))
+    asked.known(document, _CREATE)
+    detach_keys(document.get("DetachKeys") or DETACH)
     if not document["Cmd"]:
         raise bad("No exec command specified")
-    if document.get("Privileged"):
-        raise bad("an exec has the rights of its container: Privileged is not supported")
     if not container.running or container.state["Paused"]:
         raise conflict(f"Container {container.id} is {'paused' if container.running else 'not running'}")
-    run = Run(container, document)
+    run = Run(container, document, engine)
     for old in [one for one in container.execs.values() if one.ended.is_set()][:-_KEPT]:
         del container.execs[old.id]
     container.execs[run.id] = run
@@ -139,20 +146,19 @@ async def create_exec(engine: Engine, request: web.Request) -> web.Response:
 @asked.route("POST", "/exec/{id}/start")
 async def start_exec(engine: Engine, request: web.Request) -> web.StreamResponse:
     run, document = _find(engine, request), await asked.body(request)
-    asked.check(document, {"Detach": bool, "Tty": bool})
+    asked.known(document, {"Detach": bool, "Tty": bool, "ConsoleSize": [int]})
     if run.process is not None or run.ended.is_set():
         raise conflict(f"exec {run.id} has been started already")
-    if document.get("Tty") and not run.terminal:
-        raise bad("exec was created without a terminal, and is started with one")
-    size = document.get("ConsoleSize")
+    size = document.get("ConsoleSize") or run.document.get("ConsoleSize")
     if document.get("Detach"):
         run.document["AttachStdin"] = False
         await _begin(engine, run, size)
         return web.Response()
-    response, incoming = await take_over(request, run.terminal)
+    raw = bool(document.get("Tty"))  # what the client expects, whether there is a terminal or not
+    response, incoming = await take_over(request, raw)
     named = {STDOUT: "AttachStdout", STDERR: "AttachStderr"}
     wanted = {stream for stream, key in named.items() if run.document.get(key)}
-    client = Client(response, wanted, run.terminal)
+    client = Client(response, wanted, raw)
     run.audience.clients.add(client)
     try:
         await _begin(engine, run, size)
@@ -160,7 +166,8 @@ async def start_exec(engine: Engine, request: web.Request) -> web.StreamResponse
         text = f"OCI runtime exec failed: {error}\r\n"
         await client.hear(STDOUT if STDOUT in wanted else STDERR, text.encode())
         return response
-    await attached(client, incoming, run if run.document.get("AttachStdin") else None)
+    keys = run.document.get("DetachKeys") or DETACH
+    await attached(client, incoming, run if run.document.get("AttachStdin") else None, keys)
     return response
 
 
@@ -174,7 +181,7 @@ async def resize_exec(engine: Engine, request: web.Request) -> web.Response:
     return resized(request, _find(engine, request).process)
 
 
-def resized(request: web.Request, process: Any) -> web.Response:
+def resized(request: web.Request, process: Running | None) -> web.Response:
     """Set the size of a terminal. Raises Refused."""
     rows, columns = asked.number(request, "h"), asked.number(request, "w")
     if process is None or process.master < 0 or not rows or not columns:
@@ -188,18 +195,47 @@ async def inspect_exec(engine: Engine, request: web.Request) -> object:
     return _find(engine, request).inspect()
 
 
+def detach_keys(text: str) -> bytes:
+    """What a terminal sends for keys like "ctrl-p,ctrl-q" or "a". Raises Refused."""
+    found = b""
+    for key in text.split(","):
+        control = key.removeprefix("ctrl-")
+        if not key.isascii() or len(control) != 1:
+            raise bad(f"detachKeys: {key!r:.40} is no key: one is a letter, or like ctrl-p")
+        found += bytes([ord(control) & 31 if key != control else ord(control)])
+    return found
+
+
 async def attached(
-    client: Client, incoming: asyncio.StreamReader, process: Run | Container | None, once: bool = True
+    client: Client,
+    incoming: asyncio.StreamReader,
+    process: Run | Container | None,
+    keys: str,
+    once: bool = True,
 ) -> None:
-    """Pass on what a client types until the process ends; ``once``: the input ends with the client's."""
+    """Pass on what a client types until the process ends; ``once``: the input ends with the client's.
+
+    At a terminal ``keys`` end the attachment, and the process goes on.
+    """
+    terminal, sequence = process is not None and process.terminal, detach_keys(keys)
 
     async def listen() -> None:
+        held = b""  # what may be the beginning of the keys
         try:
             while data := await incoming.read(65536):
-                await begun(data)
+                data, detached = held + data, b""
+                if terminal:
+                    data, detached, _ = data.partition(sequence)
+                    sizes = range(min(len(sequence), len(data) + 1))
+                    held = max((sequence[:n] for n in sizes if data.endswith(sequence[:n])), key=len)
+                    data = data.removesuffix(held)
+                if data:
+                    await begun(data)
+                if detached:
+                    client.gone.set()
         except ConnectionError:  # the client has gone
             client.gone.set()
-        if once and not client.terminal:  # a terminal can be attached to again
+        if once and not terminal:  # a terminal can be attached to again
             await begun(b"")
 
     async def begun(data: bytes) -> None:
@@ -213,7 +249,7 @@ async def attached(
     typing.cancel()
 
 
-_KEPT, _LONGEST = 5, 4096  # results, and characters of each
+_RESULTS, _LONGEST = 5, 4096  # results, and characters of each
 
 
 class _Ear(Client):
@@ -228,19 +264,22 @@ class _Ear(Client):
 
 async def watch(engine: Engine, container: Container, check: Document) -> None:
     """Check until the container ends."""
-    kind, *words = check.get("Test") or ["NONE"]
-    if kind == "NONE" or not words:
+    kind, *command = check.get("Test") or ["NONE"]
+    if kind == "NONE" or not command:
         return
-    command = ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else words
+    if kind == "CMD-SHELL":
+        command = ["/bin/sh", "-c", command[0]]
     interval, timeout = (float(check.get(name) or 30e9) / 1e9 for name in ("Interval", "Timeout"))
-    grace, began = float(check.get("StartPeriod") or 0) / 1e9, time.monotonic()
+    grace, early = (float(check.get(name) or 0) / 1e9 for name in ("StartPeriod", "StartInterval"))
+    began = time.monotonic()
     health = container.state["Health"] = {"Status": "starting", "FailingStreak": 0, "Log": []}
     while not container.stopped.is_set():
         with suppress(TimeoutError):
-            await asyncio.wait_for(container.stopped.wait(), interval)
+            starting = health["Status"] == "starting" and time.monotonic() - began < grace
+            await asyncio.wait_for(container.stopped.wait(), early or 5.0 if starting else interval)
             return
         result, before = await _probe(container, command, timeout), health["Status"]
-        health["Log"] = [*health["Log"], result][-_KEPT:]
+        health["Log"] = [*health["Log"], result][-_RESULTS:]
         if result["ExitCode"] == 0:
             health |= {"FailingStreak": 0, "Status": "healthy"}
         elif before != "starting" or time.monotonic() - began >= grace:
@@ -253,7 +292,6 @@ async def watch(engine: Engine, container: Container, check: Document) -> None:
 
 async def _probe(container: Container, command: list[str], timeout: float) -> Document:
     start, run, ear = stamp(), Run(container, {"Cmd": command}), _Ear()
-
     try:
         run.audience.clients.add(ear)
         await run.start()

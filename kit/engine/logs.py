@@ -17,13 +17,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aiohttp import web
 
 from kit.engine import asked
-from kit.engine.asked import bad
-from kit.engine.streams import STDERR, STDOUT, frame
+from kit.engine.asked import Refused, bad
+from kit.engine.streams import STDERR, STDOUT, frame, kind_of
 from kit.images.documents import Document
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def limits(options: Mapping[str, str]) -> tuple[int, int]:
 
 
 class Log:
-    """A container's log. Written and followed in the engine's loop."""
+    """A container's log. Written and followed in the engine's loop; the driver "none" keeps nothing."""
 
-    def __init__(self, path: Path, options: Mapping[str, str]) -> None:
-        self.path = path
-        self.size, self.files = limits(options)
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path, self.kept = path, config.get("Type") != "none"
+        self.size, self.files = limits(config.get("Config") or {})
         self.rotations = 0
         self.written = asyncio.Event()  # set and replaced with each write
         self._partial = {STDOUT: b"", STDERR: b""}
@@ -90,7 +90,7 @@ class Log:
         self.written = asyncio.Event()
 
     def _keep(self, stream: int, lines: list[bytes]) -> None:
-        if not lines:
+        if not lines or not self.kept:
             return
         about = {"stream": _NAMES[stream], "time": stamp()}
         for start in range(0, len(lines), _BATCH):
@@ -118,6 +118,12 @@ class Log:
         with suppress(FileNotFoundError):
             return self._name(age).open("rb")
         return None
+
+    def past(self) -> Iterator[tuple[int, bytes]]:
+        """All that was printed until now, by stream, the lines that have no end yet included."""
+        for record in _parsed([file for age in range(self.files)[::-1] if (file := self._open(age))]):
+            yield 1 + (record["stream"] == "stderr"), record["log"].encode()
+        yield from ((stream, rest) for stream, rest in self._partial.items() if rest)
 
     async def records(self, tail: int | None, follow: asyncio.Event | None = None) -> AsyncIterator[Document]:
         """The last ``tail`` records, or all; then, until ``follow`` is set, those to come."""
@@ -147,11 +153,14 @@ async def tell_logs(engine: Engine, request: web.Request) -> web.StreamResponse:
     wanted = [name for name in _NAMES.values() if asked.flag(request, name)]
     if not wanted:
         raise bad("Bad parameters: you must choose at least one stream")
+    if asked.flag(request, "details"):
+        raise bad("the engine's logs have no details")
+    if not container.log.kept:
+        raise Refused(501, "configured logging driver does not support reading")
     tail = request.query.get("tail", "all")
     since, until = asked.number(request, "since") or 0.0, asked.number(request, "until") or float("inf")
     stamped = asked.flag(request, "timestamps")
-    kind = "raw" if terminal else "multiplexed"
-    response = web.StreamResponse(headers={"Content-Type": f"application/vnd.docker.{kind}-stream"})
+    response = web.StreamResponse(headers={"Content-Type": kind_of(terminal)})
     await response.prepare(request)
     follow = ended if asked.flag(request, "follow") else None
     async for record in container.log.records(int(tail) if tail.isdecimal() else None, follow):

@@ -17,29 +17,47 @@ if TYPE_CHECKING:
     from kit.engine.container import Container
     from kit.engine.server import Engine
 
-_CPU = {"total_usage": "usage", "usage_in_usermode": "user", "usage_in_kernelmode": "system"}
+_CPU = {"total_usage": "usage_usec", "usage_in_usermode": "user_usec", "usage_in_kernelmode": "system_usec"}
 _THROTTLING = {
-    "periods": "nr_periods", "throttled_periods": "nr_throttled", "throttled_time": "throttled_usec",
-}  # fmt: skip
+    "periods": "nr_periods",
+    "throttled_periods": "nr_throttled",
+    "throttled_time": "throttled_usec",
+}
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+def _cpu(used: dict[str, int]) -> Document:
+    """Times in nanoseconds."""
+
+    def named(names: dict[str, str]) -> dict[str, int]:
+        return {
+            name: used.get(f"cpu_{key}", 0) * (1000 if key.endswith("_usec") else 1)
+            for name, key in names.items()
+        }
+
+    return {"cpu_usage": named(_CPU), "throttling_data": named(_THROTTLING)}
 
 
 def _now(container: Container) -> Document:
     """The part of the answer that is measured."""
     task, plugged = container.task, container.plugged
     if task is None:  # one that does not run uses nothing
-        return {"pids_stats": {}, "cpu_stats": {}, "memory_stats": {}, "blkio_stats": {}, "networks": {}}
+        return {
+            "pids_stats": {},
+            "cpu_stats": _cpu({}),
+            "memory_stats": {},
+            "blkio_stats": {},
+            "networks": {},
+        }
     used = task.stats()
     io = [
         {"major": 0, "minor": 0, "op": op, "value": used.get(key, 0)}
         for op, key in (("read", "io_rbytes"), ("write", "io_wbytes"))
     ]
-    usec = {name: used.get(f"cpu_{key}_usec", 0) * 1000 for name, key in _CPU.items()}
+    machine = {"system_cpu_usage": _machine(), "online_cpus": len(os.sched_getaffinity(0))}
     return {
         "pids_stats": {"current": used.get("pids", 0), "limit": used.get("pids_limit", 0)},
-        "cpu_stats": {
-            "cpu_usage": usec, "system_cpu_usage": _machine(), "online_cpus": len(os.sched_getaffinity(0)),
-            "throttling_data": {name: used.get(f"cpu_{key}", 0) for name, key in _THROTTLING.items()},
-        },
+        "cpu_stats": {**_cpu(used), **machine},
         "memory_stats": {
             "usage": used.get("memory_bytes", 0), "limit": used.get("memory_limit_bytes", 0),
             "stats": {"inactive_file": used.get("memory_inactive_file_bytes", 0)},
@@ -58,21 +76,21 @@ def _machine() -> int:
 
 @asked.route("GET", "/containers/{id}/stats")
 async def tell_stats(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """GET /containers/{id}/stats: every second, or once, each with what was a second before."""
+    """Every second, or once, each with what was a second before; ``one-shot``: without waiting for that."""
     container, once = engine.find(request), not asked.flag(request, "stream", True)
+    at_once = not once or asked.flag(request, "one-shot") or container.task is None
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     about: Document = {"name": f"/{container.name}", "id": container.id, "num_procs": 0, "storage_stats": {}}
-    before: Document = {"cpu_stats": {}}
-    then = "0001-01-01T00:00:00Z"
+    before, then = _cpu({}), _NEVER
     while True:
         found, now = await asyncio.to_thread(_now, container), stamp()
-        if then[0] != "0" or not once or container.task is None:
-            document = {"read": now, "preread": then, **about, **found, "precpu_stats": before["cpu_stats"]}
+        if at_once or then != _NEVER:
+            document = {"read": now, "preread": then, **about, **found, "precpu_stats": before}
             await response.prepare(request)
             await response.write(json.dumps(document).encode() + b"\n")
             if once:
                 return response
-        before, then = found, now
+        before, then = found["cpu_stats"], now
         await asyncio.sleep(1)
         if container.removed.is_set():
             return response

@@ -64,10 +64,9 @@ class Connection(web.RequestHandler):
         self.incoming.set_exception(ConnectionResetError("the client has gone"))
 
 
-async def take_over(request: web.Request, terminal: bool) -> tuple[web.StreamResponse, asyncio.StreamReader]:
+async def take_over(request: web.Request, raw: bool) -> tuple[web.StreamResponse, asyncio.StreamReader]:
     """Answer, and have the connection: what is written goes out as it is, what comes in is read."""
-    kind = "raw" if terminal else "multiplexed"
-    headers = {"Content-Type": f"application/vnd.docker.{kind}-stream"}
+    headers = {"Content-Type": kind_of(raw)}
     upgrade = "Upgrade" in request.headers
     if upgrade:
         headers |= {"Connection": "Upgrade", "Upgrade": "tcp"}
@@ -87,50 +86,16 @@ async def take_over(request: web.Request, terminal: bool) -> tuple[web.StreamRes
     return response, incoming
 
 
-async def progress(request: web.Request, work: Callable[[Tell], None]) -> web.StreamResponse:
-    """Answer with what ``work``, in a thread, tells: a JSON object on each line.
-
-    An error before the first one is the answer's own, a later one is told as the last.
-    """
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    loop = asyncio.get_running_loop()
-
-    async def put(document: dict[str, Any]) -> None:
-        if not response.prepared:
-            await response.prepare(request)
-        await response.write(json.dumps(document).encode() + b"\r\n")
-
-    def tell(document: dict[str, Any]) -> None:
-        asyncio.run_coroutine_threadsafe(put(document), loop).result()
-
-    try:
-        await asyncio.to_thread(work, tell)
-    except ConnectionError:
-        raise
-    except Exception as error:
-        if not response.prepared:
-            raise
-        await put({"errorDetail": {"message": message_of(error)}, "error": message_of(error)})
-    if not response.prepared:
-        await response.prepare(request)
-    return response
+def kind_of(raw: bool) -> str:
+    """The type of an answer that is output: as a terminal gave it, or in frames."""
+    return f"application/vnd.docker.{'raw' if raw else 'multiplexed'}-stream"
 
 
-class _Raw(io.RawIOBase):
-    """A body, seen from a thread."""
+class _Body(io.RawIOBase):
+    """A request's body as a file, or where an answer's is written to, for a thread; asyncio does the work."""
 
-    def __init__(
-        self,
-        read: Callable[[int], Awaitable[bytes]] | None = None,
-        write: Callable[[bytes], Awaitable[None]] | None = None,
-    ) -> None:
-        self._read, self._write, self._loop = read, write, asyncio.get_running_loop()
-
-    def readable(self) -> bool:
-        return self._read is not None
-
-    def writable(self) -> bool:
-        return self._write is not None
+    def __init__(self, request: web.Request, put: Callable[[bytes], Awaitable[Any]] | None = None) -> None:
+        self._put, self._take, self._loop = put, request.content.read, asyncio.get_running_loop()
 
     def _wait(self, awaited: Awaitable[Any]) -> Any:
         async def result() -> Any:
@@ -138,22 +103,27 @@ class _Raw(io.RawIOBase):
 
         return asyncio.run_coroutine_threadsafe(result(), self._loop).result()
 
+    def readable(self) -> bool:
+        return self._put is None
+
+    def writable(self) -> bool:
+        return self._put is not None
+
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer).cast("B")
-        assert self._read is not None
-        data = self._wait(self._read(len(view)))
+        data = self._wait(self._take(len(view)))
         view[: len(data)] = data
         return len(data)
 
     def write(self, data: Any, /) -> int:
-        assert self._write is not None
-        self._wait(self._write(bytes(data)))
+        assert self._put is not None
+        self._wait(self._put(bytes(data)))
         return len(data)
 
 
 def received(request: web.Request) -> io.BufferedReader:
     """The request's body as a file for a thread."""
-    return io.BufferedReader(_Raw(read=request.content.read), CHUNK)
+    return io.BufferedReader(_Body(request), CHUNK)
 
 
 async def sent(
@@ -170,7 +140,7 @@ async def sent(
             await response.prepare(request)
         await response.write(data)
 
-    raw = _Raw(write=put)
+    raw = _Body(request, put)
 
     def write() -> None:
         with io.BufferedWriter(cast(Any, raw), CHUNK) as out:
@@ -180,6 +150,33 @@ async def sent(
     return response
 
 
+async def progress(request: web.Request, work: Callable[[Tell], None]) -> web.StreamResponse:
+    """Answer with what ``work``, in a thread, tells: a JSON object on each line.
+
+    An error before the first one is the answer's own, a later one is told as the last.
+    """
+
+    def told(out: io.BufferedWriter) -> None:
+        begun = False
+
+        def tell(document: dict[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            out.write(json.dumps(document).encode() + b"\r\n")
+            out.flush()
+
+        try:
+            work(tell)
+        except ConnectionError:
+            raise
+        except Exception as error:
+            if not begun:
+                raise
+            tell({"errorDetail": {"message": message_of(error)}, "error": message_of(error)})
+
+    return await sent(request, "application/json", told)
+
+
 _PIECE = 65536
 _PATIENCE = 2.0  # seconds that output may still come after the process's end
 
@@ -187,15 +184,15 @@ _PATIENCE = 2.0  # seconds that output may still come after the process's end
 class Client:
     """One who is attached: an answer that output is written to. ``gone`` is set when it ends."""
 
-    def __init__(self, response: web.StreamResponse, streams: set[int], terminal: bool) -> None:
-        self.response, self.streams, self.terminal = response, streams, terminal
+    def __init__(self, response: web.StreamResponse, streams: set[int], raw: bool) -> None:
+        self.response, self.streams, self.raw = response, streams, raw
         self.gone = asyncio.Event()
 
     async def hear(self, stream: int, data: bytes) -> None:
         """Pass output on; a client that is slow slows the container down, as a slow terminal would."""
         if stream in self.streams and not self.gone.is_set():
             try:
-                await self.response.write(data if self.terminal else frame(stream, data))
+                await self.response.write(data if self.raw else frame(stream, data))
             except (ConnectionError, RuntimeError):  # it went away
                 self.gone.set()
 
@@ -221,96 +218,93 @@ class Audience:
             client.gone.set()
 
 
+async def ready(fd: int, write: bool = False) -> None:
+    """Wait until a descriptor can be read, or written to. See epoll(7)."""
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+    (loop.add_writer if write else loop.add_reader)(fd, event.set)
+    try:
+        await event.wait()
+    finally:
+        (loop.remove_writer if write else loop.remove_reader)(fd)
+
+
 class Stdio:
     """The two ends of a process's streams: ``theirs`` are descriptors for it, and closed once it has them."""
 
     def __init__(self, terminal: bool, stdin: bool) -> None:
-        self.terminal = terminal
         self._pumps: list[asyncio.Task[None]] = []
-        self._writer: asyncio.WriteTransport | None = None
-        self._ours: list[int] = []
+        self._outs: list[int] = []
         self._stdin = -1
+        self._writing: asyncio.Task[None] | None = None
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        if terminal:  # the runtime makes it; these are not used then
-            self.theirs = [nothing, os.dup(nothing), os.dup(nothing)]
-            return
-        if stdin:
-            os.close(nothing)
-            nothing, self._stdin = os.pipe()
-        (out, out_write), (err, err_write) = os.pipe(), os.pipe()
-        self.theirs, self._ours = [nothing, out_write, err_write], [out, err]
+        self.theirs = [nothing] * 3
+        if not terminal:  # which the runtime makes
+            if stdin:
+                os.close(nothing)
+                nothing, self._stdin = os.pipe()
+            (out, out_write), (err, err_write) = os.pipe(), os.pipe()
+            self.theirs, self._outs = [nothing, out_write, err_write], [out, err]
 
     def close(self) -> None:
         """Let go of all ends; the process never began."""
-        for fd in (*self.theirs, *self._ours, *([self._stdin] if self._stdin >= 0 else [])):
+        for fd in {*self.theirs, *self._outs}:
             os.close(fd)
-        self.theirs, self._ours, self._stdin = [], [], -1
+        self.close_stdin()
 
-    async def begin(self, audience: Audience, master: int | None) -> None:
-        """Pass on all that comes, from the pipes or from the terminal's ``master``."""
-        if master is not None:
-            self._ours, self._stdin = [os.dup(master)], os.dup(master)
-        for fd in self.theirs:
+    def begin(self, audience: Audience, master: int) -> None:
+        """Pass on all that comes, from the pipes or from the terminal's ``master`` (-1: there is none)."""
+        if master >= 0:
+            self._outs, self._stdin = [os.dup(master)], os.dup(master)
+        for fd in set(self.theirs):
             os.close(fd)
-        loop = asyncio.get_running_loop()
         if self._stdin >= 0:
-            self._writer, self._flow = await loop.connect_write_pipe(_Flow, os.fdopen(self._stdin, "wb", 0))
-        for stream, fd in zip((STDOUT, STDERR), self._ours, strict=False):
-            reader = asyncio.StreamReader()
-            protocol = asyncio.StreamReaderProtocol(reader)
-            pipe, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(fd, "rb", 0))  # noqa: B023
-            self._pumps.append(asyncio.create_task(_pump(reader, pipe, stream, audience.hear)))
-        self.theirs, self._ours, self._stdin = [], [], -1
+            os.set_blocking(self._stdin, False)
+        self._pumps = [
+            asyncio.create_task(_pump(fd, stream, audience.hear))
+            for stream, fd in zip((STDOUT, STDERR), self._outs, strict=False)
+        ]
 
     async def write(self, data: bytes) -> None:
         """To standard input, as fast as it is read; nothing once that is closed."""
-        if self._writer and not self._writer.is_closing():
-            self._writer.write(data)
-            await self._flow.open.wait()
+        view = memoryview(data)
+        while view and self._stdin >= 0:
+            self._writing = asyncio.create_task(ready(self._stdin, write=True))
+            await self._writing
+            try:
+                view = view[os.write(self._stdin, view) :]
+            except BlockingIOError:  # a terminal that has room for less than it said
+                continue
+            except OSError:  # EPIPE, EIO: nobody reads
+                self.close_stdin()
 
     def close_stdin(self) -> None:
         """The end of standard input."""
-        if self._writer:
-            self._writer.close()
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
 
     async def end(self) -> None:
         """The process has ended: wait for what it has printed before, then let go of everything."""
-        if self._writer and not self._flow.lost:
-            self._writer.abort()
+        if self._writing:
+            self._writing.cancel()  # first, for it watches the descriptor
+            await asyncio.wait([self._writing])
+        self.close_stdin()
         if self._pumps:
             _, late = await asyncio.wait(self._pumps, timeout=_PATIENCE)
             for pump in late:
                 pump.cancel()
 
 
-class _Flow(asyncio.BaseProtocol):
-    """Whether standard input takes more: ``open`` is set while it does, ``lost`` once it is closed."""
-
-    def __init__(self) -> None:
-        self.open, self.lost = asyncio.Event(), False
-        self.open.set()
-
-    def pause_writing(self) -> None:
-        self.open.clear()
-
-    def resume_writing(self) -> None:
-        self.open.set()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
-        self.open.set()
-
-
-async def _pump(
-    reader: asyncio.StreamReader,
-    pipe: asyncio.ReadTransport,
-    stream: int,
-    hear: Callable[[int, bytes], Awaitable[None]],
-) -> None:
+async def _pump(fd: int, stream: int, hear: Callable[[int, bytes], Awaitable[None]]) -> None:
     try:
-        while data := await reader.read(_PIECE):
+        while True:
+            await ready(fd)
+            data = os.read(fd, _PIECE)
+            if not data:
+                return
             await hear(stream, data)
     except OSError:  # EIO: a terminal that nobody has open any more
         return
     finally:
-        pipe.close()
+        os.close(fd)

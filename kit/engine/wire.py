@@ -14,7 +14,8 @@ _SHORT = 4096  # bytes of a body that are shown
 class Exchange:
     """A request and the beginning of its answer. ``path`` has the query; long bodies are cut.
 
-    ``kind`` tells whether the answer is "whole", a "stream" that goes on, or a connection "taken over".
+    ``kind`` tells whether the answer is "whole", a "stream" that goes on, or a connection "taken over";
+    ``client`` is what the client calls itself.
     """
 
     method: str
@@ -23,6 +24,7 @@ class Exchange:
     status: int
     received: str
     kind: Literal["whole", "stream", "taken over"]
+    client: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} → {self.status} {self.received or self.kind:.60}"
@@ -32,11 +34,13 @@ async def exchange(request: web.Request, response: web.StreamResponse) -> Exchan
     """The exchange that this answer begins to end."""
     is_json = request.content_type == "application/json" and request.body_exists
     sent = await request.read() if is_json else b""  # which the handler has read before
+    whole = isinstance(response, web.Response)
     body = response.body if isinstance(response, web.Response) else None
-    kind: Literal["whole", "stream", "taken over"] = "stream" if response.status != 101 else "taken over"
-    if isinstance(response, web.Response):
-        kind = "whole"
     texts = [
-        one[:_SHORT].decode("utf-8", "replace") for one in (sent, body if isinstance(body, bytes) else b"")
+        one[:_SHORT].decode("utf-8", "replace") if isinstance(one, bytes) else "" for one in (sent, body)
     ]
-    return Exchange(request.method, request.path_qs, texts[0], response.status, texts[1], kind)
+    return Exchange(
+        request.method, request.path_qs, texts[0], response.status, texts[1],
+        "whole" if whole else "taken over" if response.status == 101 else "stream",
+        request.headers.get("User-Agent", ""),
+    )  # fmt: skip
