@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import posixpath
@@ -27,11 +28,13 @@ from kit.engine import asked
 from kit.engine.asked import bad, conflict, missing
 from kit.engine.streams import received, sent
 from kit.images.documents import Document
+from kit.images.errors import ImageError
 from kit.images.unpack import unpack
 from kit.linux.errors import KernelError
 from kit.linux.openat2 import openat2
 
 if TYPE_CHECKING:
+    from kit.containers.container import Running
     from kit.engine.container import Container
     from kit.engine.server import Engine
 
@@ -47,12 +50,24 @@ def root(container: Container) -> Iterator[int]:
     """The container's "/" as an open directory."""
     with ExitStack() as cleanup:
         task = container.task
-        path = cleanup.enter_context(container.disk.mounted()) if task is None else f"/proc/{task.pid}/root"
-        fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        pid = (task or cleanup.enter_context(_held(container))).pid
+        fd = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         cleanup.callback(os.close, fd)
         if container.task is not task:  # it ended, and its number may be another process's by now
             raise conflict(f"Container {container.id} has just {'ended' if task else 'started'}: try again")
         yield fd
+
+
+@contextmanager
+def _held(container: Container) -> Iterator[Running]:
+    """What does not run, made ready with all its mounts and held before its first instruction."""
+    from kit import containers
+
+    read_only = bool(container.host.get("ReadonlyRootfs"))
+    with container.disk.mounted() as path:
+        config = containers.config({}, cmd=["/proc/self/exe"], mounts=container.binds, read_only=read_only)
+        with containers.start(f"held-{container.id}", config, path, hold=True) as held:
+            yield held
 
 
 def _parent(top: int, path: str) -> tuple[int, str]:
@@ -145,19 +160,28 @@ async def get_archive(engine: Engine, request: web.Request) -> web.StreamRespons
 
 @asked.route("PUT", "/containers/{id}/archive")
 async def put_archive(engine: Engine, request: web.Request) -> web.Response:
+    """Unpack; ``copyUIDGID`` gives all to the container's user. ``noOverwriteDirNonDir`` is always so."""
+    from kit import containers
+
     container, path = _asked(engine, request)
-    if container.host.get("ReadonlyRootfs"):
-        raise bad("container rootfs is marked read-only")
-    source = received(request)
+    source, user = received(request), asked.flag(request, "copyUIDGID") and container.config.get("User")
 
     def work() -> None:
         with root(container) as top:
             try:
                 fd = openat2(top, path, os.O_RDONLY | os.O_DIRECTORY)
             except KernelError as error:
+                if error.errno == errno.ENOTDIR:
+                    raise bad(f"extraction point is not a directory: {path}") from None
                 raise missing(f"Could not find the directory {path}: {error.errno_name}") from None
             try:
-                unpack(source, Path(f"/proc/self/fd/{fd}"), allow_devices=False)
+                about = containers.user(Path(f"/proc/self/fd/{top}"), user) if user else {}
+                owner = (about["uid"], about["gid"]) if user else None
+                unpack(source, Path(f"/proc/self/fd/{fd}"), plain=True, owner=owner)
+            except ImageError as error:
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EROFS:
+                    raise bad(f"container rootfs is marked read-only: {path}") from None
+                raise bad(str(error)) from None  # the archive's fault
             finally:
                 os.close(fd)
 
