@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from pathlib import Path
 
 import click
@@ -29,16 +30,18 @@ def engine(
 ) -> None:
     """Run containers for docker, docker-compose and others, until it is interrupted. Needs root.
 
-    What it runs ends with it.
+    What it runs ends with it: containers get their stop signals then, and five seconds to follow them.
     """
     from kit import owner
     from kit.engine import serve
     from kit.images.seed import default_directory
 
-    ends = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # in the threads that follow too
+    asked_to_end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # not blocked: what we start would inherit that
+        signal.signal(number, lambda *_: asked_to_end.set())
     place = socket or owner.state_directory() / "kit.sock"
     root = data_root or default_directory().parent
     with serve(place, root, registry_mirror=registry_mirror, insecure=insecure) as started:
         click.echo(f"Serving {root}: export DOCKER_HOST=unix://{started.socket.absolute()}")
-        signal.sigwait(ends)
+        asked_to_end.wait()
+        started.close(seconds=5.0)

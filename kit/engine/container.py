@@ -20,26 +20,28 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kit import owner
 from kit.engine.logs import Log, stamp
+from kit.engine.options import DEFAULTS
 from kit.engine.streams import Audience, Stdio
 from kit.engine.volumes import size_of
+from kit.images.blob import sync
 from kit.images.descriptor import Descriptor
 from kit.images.directory import diff
 from kit.images.documents import Document
 from kit.images.entry import Entry
 from kit.images.image import Image
+from kit.images.rootfs import overlay
 from kit.images.shown import age
 from kit.images.snapshots import Held, Snapshots, new_root
 from kit.images.store import Store
-from kit.linux.mount import MountFlags
-from kit.linux.mount import mount as mount_filesystem
 from kit.linux.remove import remove_path
 
 if TYPE_CHECKING:
     from kit.containers import Container as Task
+    from kit.engine.execs import Run
     from kit.engine.networks import Plugged
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -57,9 +59,7 @@ class Container:
         self.id: str = document["Id"]
         self.image_id: str = document["Image"]
         self.disk = Disk(directory, Image(store, Descriptor.from_json(document["Manifest"])))
-        self.log = Log(
-            directory / f"{self.id}-json.log", (self.host.get("LogConfig") or {}).get("Config") or {}
-        )
+        self.log = Log(directory / f"{self.id}-json.log", self.host["LogConfig"])
         self.audience = Audience(self.log)
         self.task: Task | None = None  # the runtime's, while it runs
         self.stdio: Stdio | None = None
@@ -70,7 +70,7 @@ class Container:
         self.going = False  # about to be removed
         self.pause = 0.05  # seconds before the next restart, doubled with each
         self.next_exit = asyncio.Event()  # set and replaced at each end
-        self.execs: dict[str, Any] = {}
+        self.execs: dict[str, Run] = {}
         self.jobs: set[asyncio.Task[None]] = set()  # its supervisor, and its health check
 
     @property
@@ -107,16 +107,34 @@ class Container:
         """The names of its volumes."""
         return [mount["Name"] for mount in self.document["Mounts"] if mount["Type"] == "volume"]
 
+    @property
+    def binds(self) -> list[tuple[str, str, str]]:
+        """What is mounted into it from elsewhere: bind mounts and volumes, as the runtime takes them."""
+        return [
+            (one["Source"], one["Destination"], "rw" if one["RW"] else "ro")
+            for one in self.document["Mounts"]
+        ]
+
     def sizes(self) -> Document:
         """Bytes of what it changed, and of all its files."""
         changed = size_of(self.disk.upper)
         return {"SizeRw": changed, "SizeRootFs": changed + self.disk.image.size}
 
-    def save(self) -> None:
-        """Replace the document on disk; a reader sees the old one or the new one."""
+    def save(self, lasting: bool = False) -> None:
+        """Replace the document on disk; a reader sees the old one or the new one.
+
+        With ``lasting`` a power cut does no harm either. It need not be so for what only says that it runs,
+        which is not true after one.
+        """
         temporary = self.directory / ".config.json"
-        temporary.write_text(json.dumps(self.document))
+        with temporary.open("w") as file:
+            file.write(json.dumps(self.document))
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, self.directory / "config.json")
+        if lasting:
+            sync(self.directory)
 
     def attributes(self, **more: str) -> dict[str, str]:
         """What events tell of it."""
@@ -146,7 +164,8 @@ class Container:
         files = {f"{name}Path": str(self.directory / file) for name, file in _FILES.items()}
         return {
             **{key: value for key, value in self.document.items() if key not in ours},
-            **files, "LogPath": str(self.log.path), "Path": self.words[0], "Args": self.words[1:],
+            "HostConfig": {**DEFAULTS, **self.host}, **files,
+            "LogPath": str(self.log.path), "Path": self.words[0], "Args": self.words[1:],
             "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": str(self.disk.upper)}},
             "ExecIDs": [one for one, run in self.execs.items() if run.running] or None,
             "NetworkSettings": self.network_settings(), "Platform": "linux", "Driver": "overlay",
@@ -207,17 +226,15 @@ _UNPLUGGED: Document = {
 _FIRST = ("EndpointID", "Gateway", "IPAddress", "IPPrefixLen", "MacAddress")
 
 
-_OPTIONS = "metacopy=off,redirect_dir=off,index=off,volatile"
 _OURS = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
-_OPEN = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Disk:
     """The files of one container, made from ``image``."""
 
     def __init__(self, directory: Path, image: Image) -> None:
-        self.image = image
-        self.path, self.upper, self._work = directory / "merged", directory / "upper", directory / "work"
+        self.image, self.directory = image, directory
+        self.path, self.upper = directory / "merged", directory / "upper"
         self._held: Held | None = None
         self._users, self._lock = 0, threading.Lock()
         self._mounted = ExitStack()
@@ -247,19 +264,13 @@ class Disk:
                     self._mounted.close()
 
     def _mount(self, lower_dirs: list[Path]) -> None:
-        if self._work.exists():  # it says that it was volatile, and could not be mounted again
-            remove_path(self._work)
-        self._work.mkdir()
-        with ExitStack() as opened, ExitStack() as cleanup:
-            paths = []  # by descriptors: a page has room for many of those, and their names need no escapes
-            for path in (*lower_dirs, self.upper, self._work):
-                fd = os.open(path, _OPEN)
-                opened.callback(os.close, fd)
-                paths.append(f"/proc/self/fd/{fd}")
-            *lower, upper, work = paths
-            options = f"{_OPTIONS},lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+        work = self.directory / "work"
+        if work.exists():  # it says that it was volatile, and could not be mounted again
+            remove_path(work)
+        work.mkdir()
+        with ExitStack() as cleanup:
             cleanup.enter_context(owner.owns("mount", str(self.path)))
-            mount_filesystem("kit", str(self.path), "overlay", MountFlags.NODEV, options)
+            overlay(self.directory, lower_dirs)
             self._mounted = cleanup.pop_all()
 
     def entries(self) -> list[Entry]:

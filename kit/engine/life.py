@@ -20,38 +20,18 @@ from typing import TYPE_CHECKING, Any
 from kit.engine import options
 from kit.engine.asked import Refused, bad, conflict
 from kit.engine.container import Container
-from kit.engine.execs import watch
+from kit.engine.execs import end_of, watch
+from kit.engine.options import number_of
 from kit.engine.streams import Stdio
 from kit.linux.remove import remove_path
 
 if TYPE_CHECKING:
     from kit.containers import Container as Task
-    from kit.containers.container import Running
     from kit.engine.server import Engine
 
 STOP_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 60.0  # seconds before a restart; doubled each time
 _RAN_WELL = 10.0  # seconds after which the next pause is the first again
-
-
-async def end_of(process: Running) -> int:
-    """The exit status of a process, once it has ended: its pidfd becomes readable then. See pidfd_open(2)."""
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(process.pidfd, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(process.pidfd)
-    return await asyncio.to_thread(process.wait)
-
-
-def number_of(text: str) -> int:
-    """A signal by its number or its name; raises Refused."""
-    name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-    number = int(text) if text.isdecimal() else getattr(signal, name, 0)
-    if number not in signal.valid_signals():
-        raise bad(f"invalid signal: {text}")
-    return int(number)
 
 
 class Life:
@@ -66,6 +46,8 @@ class Life:
     async def start(self, container: Container) -> bool:
         """Start it; False where it runs already. Raises Refused in Docker's words: clients look for them."""
         async with container.lock:
+            if container.state["Paused"]:
+                raise conflict("cannot start a paused container, try unpause instead")
             if container.running:
                 return False
             if container.going:
@@ -86,7 +68,7 @@ class Life:
                     await self._remove(container)
                 raise refused[1] from error
             container.task, container.stdio = task, stdio
-            await stdio.begin(container.audience, task.master if container.terminal else None)
+            stdio.begin(container.audience, task.master)
             container.began(task.pid)
             self._job(container, self._supervise(container, task, stdio, cleanup))
             self.tell(container, "start")
@@ -105,7 +87,7 @@ class Life:
 
         root = cleanup.enter_context(container.disk.mounted())
         host, config = container.host, container.config
-        given = options.for_runtime(config, host)
+        given = options.for_runtime(config, host, root)
         mode = host.get("NetworkMode") or "default"
         if mode.startswith("container:"):
             other = self.engine.find(mode.partition(":")[2])
@@ -118,17 +100,10 @@ class Life:
             plugged = container.plugged = self.engine.networks.plug(container)
             cleanup.callback(plugged.close)
             given["network"] = plugged.path
-        for key, kind in (("PidMode", "pid"), ("IpcMode", "ipc"), ("UTSMode", "uts")):
-            if host.get(key) == "host":
-                given[kind] = "host"
-            elif host.get(key) not in (None, "", "private"):
-                raise bad(f"{key}={host[key]!r:.40}: there is host")
         if given.get("uts") != "host":
             given["hostname"] = config["Hostname"]
-        binds = container.document["Mounts"]
-        given["mounts"] = self.files(container)
-        given["mounts"] += [(one["Source"], one["Destination"], "rw" if one["RW"] else "ro") for one in binds]
-        document = containers.config({}, root=root, **given)
+        given["mounts"] = self.files(container) + container.binds
+        document = containers.config({}, **given)
         size = host.get("ConsoleSize") or [0, 0]
         return containers.start(
             container.id, document, root, tty=container.terminal, size=(size[0] or 24, size[1] or 80),
@@ -144,17 +119,22 @@ class Life:
         name = container.config["Hostname"]
         hosts = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
         resolv = Path("/etc/resolv.conf").read_text() if Path("/etc/resolv.conf").exists() else ""
+        names = False
         if mode == "host":
             hosts = Path("/etc/hosts").read_text().splitlines()
         elif container.plugged:
             hosts += [f"{one.ip}\t{name}" for one in container.plugged.endpoints.values()]
-            if any(one.network.resolves for one in container.plugged.endpoints.values()):
+            if names := any(one.network.resolves for one in container.plugged.endpoints.values()):
                 resolv = "nameserver 127.0.0.11\noptions ndots:0\n"
         for pair in container.host.get("ExtraHosts") or ():
             host, _, address = pair.partition(":")
             hosts.append(f"{address}\t{host}")
-        if servers := container.host.get("Dns"):
-            resolv = "".join(f"nameserver {one}\n" for one in servers)
+        for word, key in (("nameserver", "Dns"), ("search", "DnsSearch"), ("options", "DnsOptions")):
+            wish = container.host.get(key)
+            if wish and not (names and word == "nameserver"):  # there the name server asks them
+                kept = [line for line in resolv.splitlines() if line.split()[:1] != [word]]
+                values = wish if word == "nameserver" else [" ".join(wish)]
+                resolv = "\n".join([*kept, *(f"{word} {one}" for one in values), ""])
         texts = {"hostname": f"{name}\n", "hosts": "\n".join(hosts) + "\n", "resolv.conf": resolv}
         for file, text in texts.items():
             (container.directory / file).write_text(text)
@@ -216,7 +196,7 @@ class Life:
             await self.start(container)
 
     async def kill(self, container: Container, number: int) -> None:
-        """Send a signal; raises Refused where it does not run."""
+        """Send a signal, and wait for the end if it is SIGKILL; raises Refused where it does not run."""
         task = container.task
         if task is None or not container.running:
             raise conflict(f"Cannot kill container: {container.name}: {container.id} is not running")
@@ -226,8 +206,10 @@ class Life:
         if number == signal.SIGKILL and container.state["Paused"]:  # the frozen can't die
             await asyncio.to_thread(task.resume)
         self.tell(container, "kill", signal=str(number))
+        if number == signal.SIGKILL:
+            await container.stopped.wait()
 
-    async def stop(self, container: Container, seconds: float | None = None) -> bool:
+    async def stop(self, container: Container, seconds: float | None = None, gently: str = "") -> bool:
         """The stop signal, and after ``seconds`` (-1: never) SIGKILL; False where it does not run."""
         container.document["StoppedByHand"] = True
         if container.state["Restarting"]:
@@ -240,8 +222,8 @@ class Life:
         if container.state["Paused"]:
             await self.pause(container, False)
         with suppress(Refused):  # it has just ended
-            gently = number_of(container.config.get("StopSignal") or "TERM")
-            await self.kill(container, gently if seconds else signal.SIGKILL)
+            number = number_of(gently or container.config.get("StopSignal") or "TERM")
+            await self.kill(container, number if seconds else signal.SIGKILL)
         try:
             await asyncio.wait_for(container.stopped.wait(), None if seconds < 0 else seconds)
         except TimeoutError:
@@ -292,6 +274,7 @@ class Life:
                 with suppress(Refused):  # somebody has removed it
                     await asyncio.to_thread(self.engine.volumes.remove, name)
         container.removed.set()
+        container.next_exit.set()
         self.tell(container, "destroy")
 
 

@@ -35,7 +35,6 @@ from kit.engine.networks import Networks
 from kit.engine.streams import Connection
 from kit.engine.system import API, HEADERS, OLDEST
 from kit.engine.volumes import Volumes
-from kit.images.store import Store
 from kit.linux.errors import KernelError
 from kit.linux.remove import remove_path
 
@@ -78,7 +77,7 @@ class Engine:
             cleanup.callback(os.close, _lock(root))
             self.id = (root / "id").read_text() if (root / "id").exists() else os.urandom(16).hex()
             (root / "id").write_text(self.id)
-            self.store = Store(root / "images")
+            self.store = images.Images(root / "images")
             self.volumes, self.networks = Volumes(root / "volumes"), Networks(root / "networks.json")
             listener = _listener(socket)
             cleanup.callback(socket.unlink, missing_ok=True)
@@ -137,7 +136,10 @@ class Engine:
             if not (place / "config.json").exists() or place.name.startswith("."):
                 remove_path(place)  # half made or half removed
                 continue
-            container = Container(self.store, place, json.loads((place / "config.json").read_bytes()))
+            try:
+                container = Container(self.store, place, json.loads((place / "config.json").read_bytes()))
+            except ValueError:  # a power cut has emptied it: it stays where it is, and is no container
+                continue
             if container.running or container.state["Restarting"]:
                 container.over(137, error="the engine was killed")
             if container.host.get("AutoRemove") and container.state["Status"] == "exited":
@@ -232,24 +234,29 @@ class Engine:
 
     # The end
 
-    def close(self) -> None:
-        """End it and its containers, and remove what it made; its directory stays."""
+    def close(self, seconds: float = 0.0) -> None:
+        """End it and remove what it made; its directory stays.
+
+        Its containers end too: they are sent their stop signals, and ``seconds`` later SIGKILL.
+        """
         if self._loop.is_closed():
             return
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(seconds), self._loop).result()
         self._cleanup.close()
 
-    async def _end(self) -> None:
+    async def _end(self, seconds: float) -> None:
         self.closing = True
         self._server.close()
-        running = [one for one in self.containers if one.running]
-        for container in running:
+
+        async def end(container: Container) -> None:
             by_hand = container.document["StoppedByHand"]
             with suppress(Exception):  # it has just ended
-                await self.life.kill(container, 9)
-            container.document["StoppedByHand"] = by_hand
-        for container in running:
-            await container.stopped.wait()
+                await self.life.stop(container, seconds)
+            if container.document["StoppedByHand"] != by_hand:  # it wasn't: the next engine may start it
+                container.document["StoppedByHand"] = by_hand
+                container.save()
+
+        await asyncio.gather(*(end(one) for one in self.containers if one.running))
         jobs = [job for container in self.containers for job in container.jobs]
         if jobs:
             await asyncio.wait(jobs, timeout=5)
