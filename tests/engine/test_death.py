@@ -104,10 +104,34 @@ def test_killed_at_any_moment(root: Path, tmp_path: Path) -> None:
 
 
 def test_it_ends_well(root: Path, tmp_path: Path) -> None:
+    """Containers hear of it first; those that don't care are killed."""
     docker = Docker(tmp_path / "s", tmp_path)
     engine = started(tmp_path / "s", root)
-    docker("run", "-d", "busybox", "sleep", "100")
+    said = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
+    docker("run", "-d", "--name", "polite", "--restart", "always", "busybox", "sh", "-c", said)
+    docker("run", "-d", "--name", "deaf", "busybox", "sleep", "100")
+    while docker("logs", "polite") != "ready":
+        time.sleep(0.05)
     engine.send_signal(signal.SIGTERM)
-    assert engine.wait(timeout=20) == 0
+    assert engine.wait(timeout=30) == 0
     engine.communicate()
     assert not (tmp_path / "s").exists()
+    with serve(tmp_path / "s", root) as again:
+        assert again.find("deaf").state["ExitCode"] == 137
+        assert "bye" in docker("logs", "polite")
+        for _ in range(100):
+            if again.find("polite").running:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the engine stopped it, not its user: it is to run again")
+
+
+def test_a_document_that_a_power_cut_emptied(root: Path, tmp_path: Path) -> None:
+    docker = Docker(tmp_path / "s", tmp_path)
+    with serve(tmp_path / "s", root) as engine:
+        docker("create", "--name", "aa", "busybox")
+        docker("create", "--name", "bb", "busybox")
+        (engine.root / "containers" / engine.find("aa").id / "config.json").write_text("")
+    with serve(tmp_path / "s", root):
+        assert docker("ps", "-a", "--format", "{{.Names}}") == "bb"

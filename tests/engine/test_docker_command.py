@@ -311,9 +311,9 @@ def test_images_are_made_and_moved(docker: Docker, tmp_path: Path) -> None:
     assert "Successfully tagged img:1" in docker(
         "build", "-t", "img:1", "--build-arg", "A=2", str(tmp_path / "ctx")
     )
-    assert "CACHED" in docker("build", "-t", "img:1", "--build-arg", "A=2", str(tmp_path / "ctx"))
+    assert "Using cache" in docker("build", "-t", "img:1", "--build-arg", "A=2", str(tmp_path / "ctx"))
     assert docker("run", "--name", "cc", "img:1") == "hello\nbuilt"
-    assert "unable to remove img:1" in docker.run("rmi", "img:1").stderr
+    assert "unable to remove" in docker.run("rmi", "img:1").stderr
     docker("commit", "cc", "img:2")
     docker("export", "cc", "-o", str(tmp_path / "c.tar"))
     docker("import", str(tmp_path / "c.tar"), "img:3")
@@ -325,7 +325,7 @@ def test_images_are_made_and_moved(docker: Docker, tmp_path: Path) -> None:
     assert "Loaded image: img:1" in docker("load", "-i", str(tmp_path / "i.tar"))
     assert json.loads(docker("inspect", "img:1"))[0]["Config"]["Env"][-1] == "X=2"
     failed = docker.run("build", "-", input="FROM busybox\nRUN exit 9\n")
-    assert failed.returncode == 1 and "exit status 9" in failed.stderr
+    assert failed.returncode == 9
     unnamed = docker("build", "-q", "-", input="FROM busybox\nLABEL a=b\n").split("\n")[-1]
     assert docker("run", "--rm", unnamed, "echo", "hi") == "hi"
     assert unnamed in docker("image", "prune", "-f")
@@ -429,3 +429,97 @@ def test_events_and_disk_usage(docker: Docker, engine: Engine) -> None:
     docker("create", "--name", "dd", "busybox")
     assert "Total reclaimed space" in docker("system", "prune", "-f")
     assert engine.containers == []
+
+
+def test_volumes_begin_with_what_the_image_has(docker: Docker, tmp_path: Path) -> None:
+    lines = [
+        "FROM busybox",
+        "RUN mkdir -p /d/sub && echo x > /d/sub/f && chown -R 7:8 /d && chmod 750 /d",
+        "VOLUME /d",
+    ]
+    docker("build", "-t", "img", "-", input="\n".join(lines))
+    look = ["stat", "-c", "%u:%g %a", "/d", "/d/sub/f"]
+    for words in ([], ["-v", "named:/d"], ["--mount", "type=volume,src=other,dst=/d"]):
+        assert docker("run", "--rm", *words, "img", *look).split("\n") == ["7:8 750", "7:8 644"]
+    docker("run", "--rm", "-v", "named:/d", "img", "sh", "-c", "rm -r /d/sub; touch /d/kept")
+    assert docker("run", "--rm", "-v", "named:/d", "img", "ls", "/d") == "kept"  # it was not empty
+    assert docker("run", "--rm", "-v", "none:/d:nocopy", "img", "ls", "/d") == ""
+    docker("create", "--name", "cc", "-v", "named:/d", "-v", f"{tmp_path}:/m", "img")
+    (tmp_path / "f").write_text("there")
+    shown = docker(
+        "run", "--rm", "--volumes-from", "cc:ro", "img", "sh", "-c", "cat /m/f; ls /d; touch /d/x || echo no"
+    )
+    assert shown == "there" + "kept\nno"
+    assert (
+        "No such container" in docker.run("run", "--pull", "never", "--volumes-from", "nobody", "img").stderr
+    )
+
+
+def test_files_of_what_does_not_run(docker: Docker, tmp_path: Path) -> None:
+    """Its volumes and bind mounts count, and links lead where they would inside."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "f").write_text("data")
+    docker(
+        "create", "--name", "cc", "-u", "5:6", "-v", "vol:/v", "-v", f"{tmp_path}/m:/m:ro", "busybox", "true"
+    )
+    docker("cp", str(tmp_path / "f"), "cc:/v/f")
+    assert docker("run", "--rm", "-v", "vol:/w", "busybox", "cat", "/w/f") == "data"
+    (tmp_path / "m" / "g").write_text("bound")
+    docker("cp", "cc:/m/g", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "bound"
+    assert docker.run("cp", str(tmp_path / "f"), "cc:/m/f").returncode == 1 and os.listdir(
+        tmp_path / "m"
+    ) == ["g"]
+    os.chown(tmp_path / "f", 11, 12)
+    for words, owner in (([], "11:12"), (["-a"], "5:6")):
+        docker("cp", *words, str(tmp_path / "f"), "cc:/v/owned")
+        assert docker("run", "--rm", "-v", "vol:/w", "busybox", "stat", "-c", "%u:%g", "/w/owned") == owner
+    docker("run", "--read-only", "--name", "ro", "busybox", "true")
+    assert "read-only" in docker.run("cp", str(tmp_path / "f"), "ro:/f").stderr
+    assert docker.run("cp", str(tmp_path / "f"), "cc:/none/f").returncode == 1
+
+
+def test_names_are_looked_up_as_told(docker: Docker) -> None:
+    words = [
+        "--dns",
+        "192.0.2.1",
+        "--dns-search",
+        "example.test",
+        "--dns-option",
+        "timeout:1",
+        "--add-host",
+        "hh:192.0.2.9",
+    ]
+    shown = docker("run", "--rm", *words, "busybox", "cat", "/etc/resolv.conf", "/etc/hosts")
+    for line in ("nameserver 192.0.2.1", "search example.test", "options timeout:1", "192.0.2.9\thh"):
+        assert line in shown.split("\n")
+    docker("network", "create", "net1")
+    shown = docker("run", "--rm", "--network", "net1", *words, "busybox", "cat", "/etc/resolv.conf")
+    assert "nameserver 127.0.0.11" in shown and "192.0.2.1" not in shown and "search example.test" in shown
+
+
+def test_init_groups_and_commit_with_changes(docker: Docker) -> None:
+    shown = docker(
+        "run",
+        "--rm",
+        "--init",
+        "--group-add",
+        "77",
+        "busybox",
+        "sh",
+        "-c",
+        "id -G; cat /proc/1/comm; echo $$",
+    )
+    groups, first, own = shown.split("\n")
+    assert "77" in groups.split() and first != "sh" and own != "1"
+    docker("create", "--name", "cc", "busybox", "true")
+    docker("commit", "-c", 'CMD ["echo", "changed"]', "-c", "ENV A=b", "-c", "LABEL l=1", "cc", "img")
+    assert docker("run", "--rm", "img") == "changed"
+    assert "not a valid change" in docker.run("commit", "-c", "RUN true", "cc", "img").stderr
+    for words in (
+        ["--gpus", "all"],
+        ["--cgroup-parent", "/x"],
+        ["--storage-opt", "size=1g"],
+        ["--link", "cc:a"],
+    ):
+        assert "does not have the option" in docker.run("create", *words, "busybox").stderr
