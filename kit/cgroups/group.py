@@ -150,7 +150,7 @@ class Cgroup:
     @property
     def alive(self) -> bool:
         """Whether the group still exists."""
-        return self._finalizer.alive and all(path.is_dir() for path in self.directories)
+        return self._finalizer.alive and os.path.isdir(self._place("cgroup")[1])
 
     @property
     def directories(self) -> list[Path]:

@@ -70,14 +70,15 @@ def _layout(controllers: tuple[str, ...]) -> list[tuple[Path, int, tuple[str, ..
     return [(one.home(), one.version, keys) for one, keys in needed(controllers)]
 
 
-def _mkdir(path: Path) -> owner.Owned:
+def _mkdir(path: Path, keys: tuple[str, ...] = ("cpuset",)) -> owner.Owned:
     """Make a group's directory, in the journal before it exists."""
     entry = owner.Owned("cgroup", str(path))
     owner.journal().add(entry)
     try:
         path.mkdir()
         try:
-            _let_in(path)
+            if "cpuset" in keys:
+                _let_in(path)
         except OSError:
             path.rmdir()
             raise
@@ -144,7 +145,7 @@ def make_below(parent: Places, name: str, controllers: tuple[str, ...]) -> Place
 
 
 def _place(places: Places, directory: Path, version: int, keys: tuple[str, ...]) -> None:
-    places.owned.append(_mkdir(directory))
+    places.owned.append(_mkdir(directory, keys))
     places.of.update(dict.fromkeys(keys, (version, directory)))
 
 

@@ -104,9 +104,9 @@ def create(root: Path, id: str, bundle: Path, stdio: tuple[int, int, int], keep:
         }
         (directory / "state.new").write_text(json.dumps(state))
         (directory / "state.new").replace(directory / "state.json")
+        _run_hooks(_BEFORE_START, container, str(bundle), "created")
         if keep:
             container.group.give_away()
-        _run_hooks(_BEFORE_START, container, str(bundle), "created")
     except BaseException:
         shutil.rmtree(directory)
         if container is not None:

@@ -21,7 +21,7 @@ from kit.linux.errors import KernelError
 
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # of machines, in Docker's profiles
 _ARCHITECTURES = {
-    "x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+    "x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],  # nobody uses x32: its calls are refused
     "aarch64": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
 }
 _ACTIONS = {
@@ -32,7 +32,7 @@ _ACTIONS = {
 _COMPARISONS = {
     f"SCMP_CMP_{name}": i for i, name in enumerate(("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"), 1)
 }
-_CTL_NNP, _CTL_OPTIMIZE, _BINARY_TREE = 3, 8, 2
+_CTL_BAD_ARCH, _CTL_NNP, _CTL_OPTIMIZE, _BINARY_TREE = 2, 3, 8, 2
 _NEW_NAMESPACES = 0x7E020000  # the CLONE_NEW* flags that clone(2) takes
 _AF_ALG, _AF_VSOCK = 38, 40  # sockets to the kernel's cryptography, and to the machine that this one runs on
 
@@ -136,6 +136,7 @@ def _compiled(profile: Document) -> bytes:
         default_action = _action(profile["defaultAction"], profile.get("defaultErrnoRet"))
         filter_ = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(default_action)))
         try:
+            library.seccomp_attr_set(filter_, _CTL_BAD_ARCH, ctypes.c_uint32(_action("SCMP_ACT_ERRNO", None)))
             library.seccomp_attr_set(filter_, _CTL_NNP, ctypes.c_uint32(0))
             library.seccomp_attr_set(filter_, _CTL_OPTIMIZE, ctypes.c_uint32(_BINARY_TREE))
             for name in profile.get("architectures") or ():

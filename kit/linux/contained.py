@@ -16,7 +16,6 @@ from functools import cache
 from typing import Any, Protocol
 
 from kit.linux import detached, terminal
-from kit.linux.errors import KernelError
 from kit.linux.mount import MS_PRIVATE, MS_REC, MountFlags, mount
 from kit.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 from kit.linux.pivot_root import pivot_root
@@ -65,14 +64,14 @@ def close_off(plan: Mapping[str, Any], step: Step) -> None:
     """Cover what may not be seen and protect what may not be written; the terminal is there by now."""
     for path in plan["read_only"]:
         step.name = f"protect {path}"
-        if (fd := _find(path)) is not None:
+        if (fd := _find(path)) >= 0:
             copy = detached.tree("", fd, recursive=True)
             detached.set_attributes(copy, detached.RDONLY, recursive=True)
             _put(copy, fd)
     empty = -1
     for path in plan["masked"]:
         step.name = f"cover {path}"
-        if (fd := _find(path)) is None:
+        if (fd := _find(path)) < 0:
             continue
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             _put(detached.tree("", _null()), fd)
@@ -83,7 +82,7 @@ def close_off(plan: Mapping[str, Any], step: Step) -> None:
             _put(detached.tree("", empty), fd)
     for path, attributes in plan["attributes"].items():
         step.name = f"protect {path}"
-        if (fd := _find(path)) is not None:
+        if (fd := _find(path)) >= 0:
             detached.set_attributes(fd, attributes)
             os.close(fd)
 
@@ -128,19 +127,14 @@ def _root() -> int:
     return os.open("/", os.O_PATH | os.O_CLOEXEC)
 
 
-def _find(path: str, resolve: int = _INSIDE | RESOLVE_NO_SYMLINKS) -> int | None:
-    """An existing path, by default one with no link on its way; None where there is nothing."""
-    try:
-        return _open(path, os.O_PATH, resolve)
-    except KernelError as error:
-        if error.errno == ENOENT:
-            return None
-        raise
+def _find(path: str, resolve: int = _INSIDE | RESOLVE_NO_SYMLINKS) -> int:
+    """An existing path, by default one with no link on its way; -1 where there is nothing."""
+    return openat2(_root(), path, os.O_PATH, resolve=resolve, maybe=True)
 
 
 def _place(path: str, directory: bool, resolve: int = _INSIDE) -> int:
     """Open where something is to be mounted; what is missing of the path is made. Links stay in the root."""
-    if (there := _find(path, resolve)) is not None:
+    if (there := _find(path, resolve)) >= 0:
         return there
     above, _, name = path.rstrip("/").rpartition("/")
     parent = _place(above or "/", True, resolve)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from errno import ENOENT
 
 from kit.linux.errors import KernelError
 from kit.linux.libc import syscall
@@ -21,15 +22,25 @@ _REMEDY = {
 }
 
 
-def openat2(directory: int, path: str, flags: int, mode: int = 0, resolve: int = RESOLVE_IN_ROOT) -> int:
+def openat2(
+    directory: int,
+    path: str,
+    flags: int,
+    mode: int = 0,
+    resolve: int = RESOLVE_IN_ROOT,
+    maybe: bool = False,
+) -> int:
     """A new descriptor (close-on-exec) for ``path``, looked up from the open ``directory``.
 
-    ``mode`` only with O_CREAT or O_TMPFILE. Raises :class:`KernelError` (ENOENT, ENOTDIR, ELOOP, EXDEV ...).
+    ``mode`` only with O_CREAT or O_TMPFILE. With ``maybe``, -1 for what is not there. Raises
+    :class:`KernelError` (ENOENT, ENOTDIR, ELOOP, EXDEV ...).
     """
     how = struct.pack("=3Q", flags | os.O_CLOEXEC, mode, resolve)
     try:
         return syscall(NR_OPENAT2, directory, os.fsencode(path), how, len(how))
     except OSError as error:
+        if maybe and error.errno == ENOENT:
+            return -1
         refused = KernelError(f"open {path}", error.errno or 0, path=path)
         refused.remedy = _REMEDY.get(refused.errno_name, "")
         raise refused from None
