@@ -108,6 +108,12 @@ PROBES: list[Probe] = [
         ("03", "06", "08"),
         "sudo modprobe -a veth bridge",
     ),
+    Probe(
+        "packet rules",
+        ("kit.preflight.network", "packet_rules"),
+        ("06",),
+        "sudo modprobe -a nf_tables nft_chain_nat nft_masq; in a kernel of your own: CONFIG_NFT_MASQ",
+    ),
     Probe("ping", ("kit.preflight.network", "ping"), ("03",), f"{_APT} iputils-ping"),
     Probe("overlay", ("kit.preflight.overlay", "overlay"), ("05", "06"), "sudo modprobe overlay"),
     Probe(
@@ -122,8 +128,13 @@ PROBES: list[Probe] = [
         ("01",),
         _KVM,
     ),
-    Probe("QEMU", ("kit.preflight.qemu", "qemu"), ("01", "06"), f"{_APT} qemu-system-x86", 10.0),
-    Probe("kernel to boot", ("kit.preflight.qemu", "kernel"), ("01", "06"), _KERNEL, 20.0),
-    Probe("docker command", ("kit.preflight.docker", "docker"), ("06",), f"{_APT} docker.io"),
+    Probe("QEMU", ("kit.preflight.qemu", "qemu"), ("01",), f"{_APT} qemu-system-x86", 10.0),
+    Probe("kernel to boot", ("kit.preflight.qemu", "kernel"), ("01",), _KERNEL, 20.0),
+    Probe(
+        "docker command",
+        ("kit.preflight.docker", "docker"),
+        ("06",),
+        "Start JupyterLab with make lab, which unpacks the command without Docker's own engine",
+    ),
 ]
 """In the order of the report."""

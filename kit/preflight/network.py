@@ -1,6 +1,6 @@
-"""A bridge between two network namespaces of our own, and a ping through it.
+"""A bridge between two network namespaces of our own, a ping through it, and rules for packets.
 
-See veth(4), network_namespaces(7), ping(8).
+See veth(4), network_namespaces(7), ping(8), nft(8).
 """
 
 from __future__ import annotations
@@ -96,3 +96,14 @@ def ping() -> Finding:
         if done.returncode == 0:
             return Finding("yes", f"{RIGHT} answered {LEFT} across a bridge: {answer}")
     return Finding("no", f"{RIGHT} did not answer: {answer or 'no reply'}")
+
+
+def packet_rules() -> Finding:
+    """Make a table that gives packets another origin, in a network namespace that ends with this process."""
+    from kit.linux.nftables import MASQUERADE, add_table, table_exists
+
+    unshare(NAMESPACES["network"])
+    add_table("probe", [("postrouting", "nat", 100, [MASQUERADE])])
+    if not table_exists("probe"):
+        return Finding("no", "the table was accepted, but is not there")
+    return Finding("yes", "a table of nftables with a rule that masquerades was made and found")

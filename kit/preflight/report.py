@@ -15,7 +15,7 @@ from kit.show import measured
 
 TITLE = "What this machine can do for the course"
 #: The chapters that are judged: what they need must work for the report to be ``ok``.
-PRESENT = ("00", "03", "04", "05", "07")
+PRESENT = ("00", "03", "04", "05", "06", "07")
 
 _SIGN = {"yes": "✔ yes", "partly": "◐ partly", "no": "✘ no"}
 # Mid-tones of the Okabe-Ito palette that stand out on white and on dark; the sign and the word say the same

@@ -11,7 +11,7 @@ from kit import checks
 from kit.checks.notebooks import answer, source
 
 COURSE = Path(__file__).resolve().parents[2]
-CHAPTERS = ("03_namespaces", "04_cgroups", "05_images", "07_registries")
+CHAPTERS = ("03_namespaces", "04_cgroups", "05_images", "06_containers", "07_registries")
 
 
 def exercises(chapter: str) -> dict[str, Any]:
