@@ -93,10 +93,12 @@ def _packet_rules() -> set[str]:
 
 def _forwarding() -> set[str]:
     """Whether the machine is a router, the kit's networks aside; and what we have not let go."""
-    noted = Path(forwarding.file_in(owner.state_directory()))
+    noted = Path(forwarding.file_in(owner.state_directory()))  # by the first who switched it on
+    value = ""
     with suppress(FileNotFoundError):
-        return {f"ip_forward {noted.read_text().strip()}", *(f"held: {path}" for path in forwarding._held)}
-    return {f"ip_forward {forwarding.SWITCH.read_text().strip()}"}
+        value = noted.read_text()
+    value = (value or forwarding.SWITCH.read_text()).strip()
+    return {f"ip_forward {value}", *(f"held: {path}" for path in forwarding._held)}
 
 
 def look() -> Machine:
