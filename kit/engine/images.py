@@ -14,6 +14,7 @@ from aiohttp import web
 
 from kit.engine import asked
 from kit.engine.asked import Refused, bad, conflict, missing
+from kit.engine.volumes import LABELS
 from kit.images import find, gc, shown
 from kit.images.descriptor import Descriptor
 from kit.images.documents import Document
@@ -130,11 +131,7 @@ async def list_images(engine: Engine, request: web.Request) -> object:
 
 
 #: The filters that lists and prunes have.
-_FOR_ALL: dict[str, Callable[[Document, str], bool]] = {
-    "label": lambda row, text: asked.labelled(row["Labels"], text),
-    "label!": lambda row, text: not asked.labelled(row["Labels"], text),
-    "until": lambda row, text: bool(row["Created"] < asked.moment(text)),
-}
+_FOR_ALL = {**LABELS, "until": lambda row, text: bool(row["Created"] < asked.moment(text))}
 
 
 def _like(tag: str, pattern: str) -> bool:

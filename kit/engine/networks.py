@@ -22,7 +22,7 @@ from aiohttp import web
 from kit.engine import asked, options
 from kit.engine.asked import Refused, bad, conflict, missing
 from kit.engine.logs import stamp
-from kit.engine.volumes import store
+from kit.engine.volumes import LABELS, store
 from kit.images.documents import Document
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ def _shown(engine: Engine, about: Document, whole: bool = True) -> Document:
 @asked.route("GET", "/networks")
 async def list_networks(engine: Engine, request: web.Request) -> object:
     tests = {
+        **LABELS,
         "name": lambda one, text: text in one["Name"],
         "id": lambda one, text: text in one["Id"],
         "driver": lambda one, text: one["Driver"] == text,
         "scope": lambda one, text: text == "local",
         "type": lambda one, text: text == ("builtin" if one["Name"] in FIXED else "custom"),
         "dangling": lambda one, text: asked.is_true(text) != (one["Name"] in _used(engine)),
-        "label": _LABELS["label"],
     }
     found = asked.chosen(request, engine.networks.known.values(), tests)
     return [_shown(engine, one, False) for one in found]
@@ -84,12 +84,6 @@ async def list_networks(engine: Engine, request: web.Request) -> object:
 def _used(engine: Engine) -> set[str]:
     """The names of those that containers have, and of those that are always there."""
     return {*FIXED, *(name for one in engine.containers for name in one.document["Networks"])}
-
-
-_LABELS = {
-    "label": lambda one, text: asked.labelled(one.get("Labels"), text),
-    "label!": lambda one, text: not asked.labelled(one.get("Labels"), text),
-}
 
 
 @asked.route("GET", "/networks/{id}")
@@ -143,7 +137,7 @@ async def prune_networks(engine: Engine, request: web.Request) -> object:
     def is_older(one: Document, text: str) -> bool:
         return datetime.fromisoformat(one["Created"]).timestamp() < asked.moment(text)
 
-    found = asked.chosen(request, engine.networks.known.values(), {**_LABELS, "until": is_older})
+    found = asked.chosen(request, engine.networks.known.values(), {**LABELS, "until": is_older})
     unused = [about for about in found if about["Name"] not in _used(engine)]
     for about in unused:
         await _remove(engine, about)
@@ -312,9 +306,7 @@ class Networks:
     def publish(
         self, container: Container, plugged: Plugged, again: Collection[tuple[str, str, int]] = ()
     ) -> None:
-        """Publish its ports by the first network that leads outside, where that is not done: those of before
-        ``again``.
-        """
+        """Publish its ports, as before or ``again``, by a network that leads outside, unless that is done."""
         from kit.containers.networks import publish
 
         wanted = again or options.ports(container.host, container.config.get("ExposedPorts") or {})

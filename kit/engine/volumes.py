@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,11 @@ _REQUEST = {
     "Name": str, "Driver": ("", "default", "local"), "Labels": {str: str},
     "DriverOpts": {}, "ClusterVolumeSpec": {},
 }  # fmt: skip
+#: The filters of labels, for what a list or a prune goes through.
+LABELS: dict[str, Callable[[Document, str], bool]] = {
+    "label": lambda one, text: asked.labelled(one.get("Labels"), text),
+    "label!": lambda one, text: not asked.labelled(one.get("Labels"), text),
+}
 _SINCE_ALL = 42  # of the API, version 1.42: a prune spares volumes with names, unless told ``all``
 
 
@@ -87,8 +93,8 @@ def _users(engine: Engine, name: str) -> list[str]:
 @asked.route("GET", "/volumes")
 async def list_volumes(engine: Engine, request: web.Request) -> object:
     tests = {
+        **LABELS,
         "name": lambda one, text: text in one["Name"],
-        "label": lambda one, text: asked.labelled(one["Labels"], text),
         "driver": lambda one, text: text == "local",
         "dangling": lambda one, text: asked.is_true(text) != bool(_users(engine, one["Name"])),
     }
@@ -133,11 +139,7 @@ async def _remove(engine: Engine, one: Document) -> int:
 @asked.route("POST", "/volumes/prune")
 async def prune_volumes(engine: Engine, request: web.Request) -> object:
     """Remove volumes that no container has: the anonymous ones, or with the filter ``all`` every one."""
-    tests = {
-        "label": lambda one, text: asked.labelled(one["Labels"], text),
-        "label!": lambda one, text: not asked.labelled(one["Labels"], text),
-        "all": lambda one, text: True,
-    }
+    tests = {**LABELS, "all": lambda one, text: True}
     version = int(request.match_info.get("version", "1.99").partition(".")[2])
     every = version < _SINCE_ALL or any(map(asked.is_true, asked.filters(request, tests).get("all", ())))
     removed = {

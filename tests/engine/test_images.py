@@ -14,7 +14,7 @@ import docker as sdk
 import pytest
 
 from kit.engine import Engine, serve
-from kit.images import Store
+from kit.images import Store, shown
 from kit.images.gc import collect
 from kit.registries.server import serve as registry
 from tests.engine.conftest import Docker
@@ -45,6 +45,7 @@ def test_an_image_that_loses_its_name_stays(docker: Docker, engine: Engine) -> N
     assert docker("images", "-q", "--no-trunc", "--filter", "dangling=true") == first
     assert first not in docker("images", "-q", "--no-trunc", "--filter", "dangling=false")
     assert docker("run", "--rm", first, "echo", "hi") == "hi"
+    assert ["<none>", "<none>", first[7:19]] in [list(row[:3]) for row in shown.images(engine.store).rows]
     told = json.loads(docker("inspect", first))[0]
     assert told["RepoTags"] == told["RepoDigests"] == []
     docker("tag", first, "img:2")
