@@ -287,6 +287,8 @@ async def attach_to_container(engine: Engine, request: web.Request) -> web.Strea
     engine.life.tell(container, "attach")
     writes = asked.flag(request, "stdin") and bool(container.config.get("OpenStdin"))
     try:
+        if past:  # docker-py drops what comes in one piece with the answer's head
+            await asyncio.sleep(0.02)
         for stream, data in past:
             await client.hear(stream, data)
         if asked.flag(request, "stream"):

@@ -89,10 +89,10 @@ def _mounts(engine: Engine, config: Document, host: Document) -> list[Document]:
         for one in engine.find(name).document["Mounts"]:
             by_target[one["Destination"]] = {**one, "RW": one["RW"] and mode != "ro"}
     for text in host.get("Binds") or ():
-        source, colon, rest = text.partition(":")
+        source, _, rest = text.partition(":")
         target, _, mode = rest.partition(":")
-        if not colon:
-            raise bad(f"{text!r:.80}: a bind is SOURCE:TARGET[:ro]")
+        if not rest:  # a place alone: an anonymous volume
+            source, target = "", text
         put(target, source, mode.split(","))
         if source.startswith("/") and not Path(source).exists():
             Path(source).mkdir(parents=True, exist_ok=True)
