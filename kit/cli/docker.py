@@ -9,7 +9,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,18 +31,18 @@ class _Docker(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         import docker
-        from requests import ConnectionError as Unreachable
 
         from kit import owner
 
+        host = os.environ.get("DOCKER_HOST") or f"unix://{owner.state_directory() / 'kit.sock'}"
         try:
-            host = os.environ.get("DOCKER_HOST") or f"unix://{owner.state_directory() / 'kit.sock'}"
             ctx.obj = docker.DockerClient(host, timeout=600)
-            return super().invoke(ctx)
-        except Unreachable:
+        except docker.errors.DockerException:
             remedy = "start one with `sudo kit engine`, or set DOCKER_HOST"
             raise click.ClickException(f"no engine answers at {host}: {remedy}") from None
-        except (docker.errors.DockerException, PermissionError) as error:
+        try:
+            return super().invoke(ctx)
+        except docker.errors.DockerException as error:
             raise click.ClickException(_text(error)) from None
 
 
@@ -97,13 +98,11 @@ def _verb(group: click.Group, name: str, what: str, *options: Callable[[Any], An
 
 def _table(titles: str, rows: Iterable[Sequence[object]], only: int | None = None) -> None:
     """Columns as Docker's, or ``only`` one without its title; ``titles`` are parted by |."""
-    if only is not None:
-        click.echo("".join(f"{row[only]}\n" for row in rows), nl=False)
-        return
     lines = [titles.split("|"), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("   ".join(map(str.ljust, line, widths)).rstrip())
+    for line in lines if only is None else lines[1:]:
+        cells = map(str.ljust, line, widths) if only is None else [line[only]]
+        click.echo("   ".join(cells).rstrip())
 
 
 def _told(lines: Iterable[dict[str, Any]]) -> None:
@@ -120,12 +119,6 @@ def _shown(frames: Iterable[tuple[bytes | None, bytes | None]]) -> None:
     for out, error in frames:
         click.echo(out or b"", nl=False)
         click.echo(error or b"", nl=False, err=True)
-
-
-def _age(seconds: float) -> str:
-    from kit.images.shown import age
-
-    return age(datetime.fromtimestamp(seconds, UTC).isoformat())
 
 
 @_command(
@@ -204,34 +197,56 @@ def logs(client: Any, name: str, follow: bool, tail: int) -> None:
         click.echo(data, nl=False)
 
 
-@_command(docker_, "ps", _ALL, _QUIET)
-def ps(client: Any, every: bool, quiet: bool) -> None:
-    """List containers."""
-    rows = []
-    for one in client.api.containers(all=every):
-        words, names = one["Command"], ",".join(name.lstrip("/") for name in one["Names"])
-        ports = sorted({_port(port) for port in one["Ports"]})
-        short = f'"{words if len(words) < 20 else words[:19] + "…"}"'
-        age = _age(one["Created"])
-        rows.append((one["Id"][:12], one["Image"], short, age, one["Status"], ", ".join(ports), names))
-    _table("CONTAINER ID|IMAGE|COMMAND|CREATED|STATUS|PORTS|NAMES", rows, 0 if quiet else None)
+def _list(
+    group: click.Group, name: str, titles: str, only: int, rows: Callable[..., Any], *more: Any
+) -> None:
+    """A command that shows a table, or with -q one column of it."""
+
+    def listed(client: Any, quiet: bool, **how: Any) -> None:
+        """List what there is."""
+        _table(titles, rows(client.api, **how), only if quiet else None)
+
+    _command(group, name, _QUIET, *more)(listed)
 
 
-def _port(port: dict[str, Any]) -> str:
-    ours = f"{port['IP']}:{port['PublicPort']}->" if port.get("PublicPort") else ""
-    return f"{ours}{port['PrivatePort']}/{port['Type']}"
+def _containers(api: Any, every: bool) -> Iterator[Sequence[object]]:
+    for one in api.containers(all=every):
+        said = one["Command"] if len(one["Command"]) < 20 else f"{one['Command'][:19]}…"
+        names = ",".join(name.lstrip("/") for name in one["Names"])
+        ports = sorted({_port(**port) for port in one["Ports"]})
+        yield one["Id"][:12], one["Image"], f'"{said}"', one["Status"], ", ".join(ports), names
 
 
-@_command(docker_, "images", _QUIET)
-def images(client: Any, quiet: bool) -> None:
-    """List images."""
+def _port(PrivatePort: int, Type: str, PublicPort: int = 0, IP: str = "") -> str:
+    return f"{IP}:{PublicPort}->{PrivatePort}/{Type}" if PublicPort else f"{PrivatePort}/{Type}"
+
+
+def _images(api: Any) -> Iterator[Sequence[object]]:
+    from kit.images.shown import age
     from kit.show import size
 
-    rows = []
-    for one in client.api.images():
+    for one in api.images():
+        when = age(datetime.fromtimestamp(one["Created"], UTC).isoformat())
         for tag in one["RepoTags"] or ["<none>:<none>"]:
-            rows.append((*tag.rsplit(":", 1), one["Id"][7:19], _age(one["Created"]), size(one["Size"])))
-    _table("REPOSITORY|TAG|IMAGE ID|CREATED|SIZE", rows, 2 if quiet else None)
+            yield *tag.rsplit(":", 1), one["Id"][7:19], when, size(one["Size"])
+
+
+_list(docker_, "ps", "CONTAINER ID|IMAGE|COMMAND|STATUS|PORTS|NAMES", 0, _containers, _ALL)
+_list(docker_, "images", "REPOSITORY|TAG|IMAGE ID|CREATED|SIZE", 2, _images)
+_list(
+    _volume,
+    "ls",
+    "DRIVER|VOLUME NAME",
+    1,
+    lambda api: [(one["Driver"], one["Name"]) for one in api.volumes()["Volumes"] or ()],
+)
+_list(
+    _network,
+    "ls",
+    "NETWORK ID|NAME|DRIVER",
+    0,
+    lambda api: [(one["Id"][:12], one["Name"], one["Driver"]) for one in api.networks()],
+)
 
 
 def _name(image: str) -> tuple[str, str]:
@@ -274,20 +289,6 @@ _verb(_network, "create", "create_network")
 _verb(_network, "rm", "remove_network")
 
 
-@_command(_volume, "ls", _QUIET)
-def volumes(client: Any, quiet: bool) -> None:
-    """List volumes."""
-    rows = [(one["Driver"], one["Name"]) for one in client.api.volumes()["Volumes"] or ()]
-    _table("DRIVER|VOLUME NAME", rows, 1 if quiet else None)
-
-
-@_command(_network, "ls", _QUIET)
-def networks(client: Any, quiet: bool) -> None:
-    """List networks."""
-    rows = [(one["Id"][:12], one["Name"], one["Driver"], one["Scope"]) for one in client.api.networks()]
-    _table("NETWORK ID|NAME|DRIVER|SCOPE", rows, 0 if quiet else None)
-
-
 @_command(docker_, "inspect", _NAMES)
 def inspect(client: Any, names: tuple[str, ...]) -> None:
     """Show all about containers, images, networks or volumes, as JSON."""
@@ -296,11 +297,9 @@ def inspect(client: Any, names: tuple[str, ...]) -> None:
     found = []
     for name in names:
         for kind in ("container", "image", "network", "volume"):
-            try:
+            with suppress(NotFound):
                 found.append(getattr(client.api, f"inspect_{kind}")(name))
                 break
-            except NotFound:
-                continue
         else:
             raise click.ClickException(f"No such object: {name}")
     click.echo(json.dumps(found, indent=4))
@@ -314,13 +313,10 @@ def stats(client: Any, no_stream: bool) -> None:
     rows = []
     for one in client.containers.list():
         used = one.stats(stream=False)
-        now, before, memory = used["cpu_stats"], used["precpu_stats"], used["memory_stats"]
-        wall = now["system_cpu_usage"] - before.get("system_cpu_usage", 0)
-        busy = now["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
-        percent = f"{100 * busy / wall * now['online_cpus'] if wall else 0:.2f}%"
-        room = f"{size(memory.get('usage', 0))} / {size(memory.get('limit', 0))}"
-        rows.append((one.short_id, one.name, percent, room, used["pids_stats"].get("current", 0)))
-    _table("CONTAINER ID|NAME|CPU %|MEM USAGE / LIMIT|PIDS", rows)
+        seconds = used["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+        memory = " / ".join(size(used["memory_stats"].get(key, 0)) for key in ("usage", "limit"))
+        rows.append((one.short_id, one.name, f"{seconds:.2f}", memory, used["pids_stats"]["current"]))
+    _table("CONTAINER ID|NAME|CPU SECONDS|MEM USAGE / LIMIT|PIDS", rows)
 
 
 @_command(

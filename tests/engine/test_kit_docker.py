@@ -54,7 +54,7 @@ def test_run_has_its_options(kit: Kit, engine: Engine, tmp_path: Path) -> None:
     assert (about["Id"], about["State"]["Status"]) == (web, "running")
     assert (about["HostConfig"]["Memory"], about["HostConfig"]["NanoCpus"]) == (64 << 20, 500_000_000)
     titles, line = kit("ps").splitlines()
-    assert titles.split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]
+    assert titles.split() == ["CONTAINER", "ID", "IMAGE", "COMMAND", "STATUS", "PORTS", "NAMES"]
     assert line.split()[:2] == [web[:12], "busybox"] and line.split()[-1] == "web"
     port = re.search(r"127\.0\.0\.1:(\d+)->80/tcp", line)
     assert port is not None

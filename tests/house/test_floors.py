@@ -164,7 +164,9 @@ def best_milliseconds(*arguments: str, of: int = 10) -> float:
 
 
 def loaded_after(code: str) -> set[str]:
-    return set(python("-c", f"import sys\n{code}\nprint(*sys.modules)").split())
+    return set(
+        python("-c", f"import sys\n{code}\nprint('loaded:', *sys.modules)").rpartition("loaded:")[2].split()
+    )
 
 
 HELP = "import kit.cli\ntry: kit.cli.main(['--help'])\nexcept SystemExit: pass"
