@@ -107,8 +107,10 @@ def labelled(labels: Mapping[str, str] | None, wanted: str) -> bool:
 
 
 def is_true(text: str) -> bool:
-    """A yes or no among filters."""
-    return text in ("true", "1")
+    """A yes or no among filters; raises Refused for anything else, since a prune would take it for all."""
+    if text.lower() not in ("true", "1", "false", "0"):
+        raise bad(f"{text!r:.40} is neither true nor false")
+    return text.lower() in ("true", "1")
 
 
 async def body(request: web.Request) -> Document:

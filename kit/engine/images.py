@@ -285,9 +285,7 @@ async def search_images(engine: Engine, request: web.Request) -> object:
 
 def named(repository: str, tag: str) -> str:
     """The whole name of what a client calls repository and tag, or in one. Raises BadReference, Refused."""
-    reference = Reference.parse(
-        f"{repository}:{tag}" if tag and not tag.startswith("sha256:") else repository
-    )
+    reference = Reference.parse(f"{repository}:{tag}" if tag else repository)
     if reference.digest:
         raise bad(f"{repository}: a name to give has no digest")
     return str(reference)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kit.engine.server import Engine
 
 FIXED = {"bridge": "bridge", "host": "host", "none": "null"}  # name -> driver
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{,254}")
 _REQUEST: Document = {
     "Name": str, "CheckDuplicate": bool, "Driver": ("", "default", "bridge"), "Scope": ("", "local"),
     "Internal": bool, "Attachable": bool, "Labels": {str: str}, "Options": {},
@@ -97,7 +97,7 @@ async def create_network(engine: Engine, request: web.Request) -> web.Response:
     asked.known(document, _REQUEST)
     name, pools = document.get("Name") or "", (document.get("IPAM") or {}).get("Config") or []
     if not _NAME.fullmatch(name):
-        raise bad(f"{name!r:.60} can't name a network: use letters, digits, '_', '.' and '-'")
+        raise bad(f"{name!r:.60} can't name a network: use up to 255 letters, digits, '_', '.' and '-'")
     if name in FIXED:
         raise Refused(403, f"operation is not permitted on predefined {name} network")
     if name in engine.networks.known:

@@ -27,7 +27,7 @@ from kit.linux.remove import remove_path
 if TYPE_CHECKING:
     from kit.engine.server import Engine
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")
 _ANONYMOUS = "com.docker.volume.anonymous"
 _REQUEST = {
     "Name": str, "Driver": ("", "default", "local"), "Labels": {str: str},
@@ -73,7 +73,7 @@ class Volumes:
         labels = labels if name else {_ANONYMOUS: "", **(labels or {})}
         name = name or secrets.token_hex(32)
         if not _NAME.fullmatch(name):
-            raise bad(f"{name!r:.80} can't name a volume: use letters, digits, '_', '.' and '-'")
+            raise bad(f"{name!r:.80} can't name a volume: use up to 255 letters, digits, '_', '.' and '-'")
         place = self.directory / name
         if not (place / "volume.json").exists():
             (place / "_data").mkdir(parents=True, exist_ok=True)

@@ -128,6 +128,8 @@ def test_prune_has_filters(docker: Docker, client: sdk.DockerClient) -> None:
     pruned = client.api.prune_images({"label!": "keep"})
     assert pruned["ImagesDeleted"] == [{"Deleted": gone}] and pruned["SpaceReclaimed"] > 0
     docker("create", "--name", "cc", "busybox")
+    with pytest.raises(sdk.errors.APIError, match="neither true nor false"):
+        client.images.prune({"dangling": "maybe"})
     pruned = client.images.prune({"dangling": False})
     assert {"Deleted": kept} in pruned["ImagesDeleted"] and client.images.get("busybox")
 
@@ -212,13 +214,15 @@ def test_a_registry_with_a_password(docker: Docker, tmp_path: Path) -> None:
         assert docker.run("push", name).returncode == 1
 
 
-def test_a_registry_that_is_not_there(docker: Docker, engine: Engine) -> None:
+def test_a_registry_that_is_not_there(docker: Docker, client: sdk.DockerClient) -> None:
     for words in (["pull", "127.0.0.1:9/img"], ["push", "127.0.0.1:9/img"]):
         docker("tag", "busybox", "127.0.0.1:9/img")
         done = docker.run(*words)
         assert done.returncode == 1 and "127.0.0.1:9" in done.stderr + done.stdout
     assert docker.run("pull", "127.0.0.1:9/Bad").returncode == 1
     assert "No such image" in docker.run("tag", "nothing", "a:1").stderr
+    with pytest.raises(sdk.errors.APIError, match="400 Client Error"):
+        client.api.tag("busybox", "a", "sha256:1")
     assert docker.run("push", "nothing:1").returncode == 1
     invalid = docker.run("pull", "--platform", "foobar", "busybox")
     assert invalid.returncode == 1 and "invalid platform" in invalid.stderr

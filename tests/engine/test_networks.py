@@ -63,6 +63,7 @@ def test_a_network_is_made_shown_and_removed(client: sdk.DockerClient) -> None:
         ({"Labels": ["a=b"]}, "Labels"),
         ({"Name": ""}, "can't name"),
         ({"Name": "a/b"}, "can't name"),
+        ({"Name": "x" * 256}, "can't name"),
     ],
 )
 def test_what_can_not_be_is_refused_by_name(

@@ -39,6 +39,7 @@ def test_a_volume_is_made_shown_and_removed(docker: Docker, client: sdk.DockerCl
         ({"Labels": {"a": 1}}, "Labels.a must be a string"),
         ({"Name": 7}, "Name must be a string"),
         ({"Name": "../x"}, "can't name a volume"),
+        ({"Name": "x" * 256}, "can't name a volume"),
     ],
 )
 def test_what_can_not_be_is_refused(client: sdk.DockerClient, asked: dict[str, object], word: str) -> None:
