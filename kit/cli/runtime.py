@@ -24,6 +24,12 @@ _FORMAT = click.option("-f", "--format", "form", type=click.Choice(["table", "js
 _ID = click.argument("id")
 
 
+def _kept() -> Any:
+    from kit.containers import kept
+
+    return kept
+
+
 class _Runtime(click.Group):
     """Commands whose mistakes end with status 1 and one line, in the log too."""
 
@@ -56,9 +62,7 @@ def _on_container(function: Callable[..., None]) -> Callable[..., None]:
     @_ID
     @click.pass_obj
     def command(root: Path, /, id: str, **options: Any) -> None:
-        from kit.containers import kept
-
-        container, noted = kept.load(root, id)
+        container, noted = _kept().load(root, id)
         function(container, root, noted, **options)
 
     command.__doc__, command.__name__ = function.__doc__, function.__name__.strip("_")
@@ -74,18 +78,14 @@ def _on_container(function: Callable[..., None]) -> Callable[..., None]:
 @click.pass_obj
 def create(root: Path, bundle: Path, pid_file: Path | None, console_socket: str | None, id: str) -> None:
     """Make a container; `start` runs its program."""
-    from kit.containers import kept
-
-    _hand_over(kept.create(root, id, bundle, (0, 1, 2)), pid_file, console_socket)
+    _hand_over(_kept().create(root, id, bundle, (0, 1, 2)), pid_file, console_socket)
 
 
 @runtime.command()
 @_on_container
 def start(container: Any, root: Path, noted: Any) -> None:
     """Run the program of a container that was created."""
-    from kit.containers import kept
-
-    kept.begin(root, container, noted)
+    _kept().begin(root, container, noted)
 
 
 @runtime.command()
@@ -97,15 +97,13 @@ def start(container: Any, root: Path, noted: Any) -> None:
 @click.pass_obj
 def run(root: Path, bundle: Path, pid_file: Path, console_socket: str, detach: bool, id: str) -> None:
     """Create and start a container; wait, delete it, and end as it ended."""
-    from kit.containers import kept
-
-    container = kept.create(root, id, bundle, (0, 1, 2), keep=detach)
+    container = _kept().create(root, id, bundle, (0, 1, 2), keep=detach)
     _hand_over(container, pid_file, console_socket)
     noted = {"bundle": str(bundle.resolve())}
-    kept.begin(root, container, noted)
+    _kept().begin(root, container, noted)
     if not detach:
         status = _foreground(container)
-        kept.delete(root, container, noted, force=True)
+        _kept().delete(root, container, noted, force=True)
         sys.exit(status)
 
 
@@ -133,9 +131,8 @@ def exec_(
 ) -> None:
     """Run a COMMAND in a container."""
     from kit import containers
-    from kit.containers import kept
 
-    container, _ = kept.load(root, id)
+    container, _ = _kept().load(root, id)
     document: dict[str, Any] = json.load(process) if process else {"args": list(command)}
     if options["env"]:
         document["env"] = [*container.config["process"].get("env", ()), *options["env"]]
@@ -154,9 +151,7 @@ def exec_(
 @_on_container
 def state(container: Any, root: Path, noted: Any) -> None:
     """Print a container's state as JSON."""
-    from kit.containers import kept
-
-    click.echo(json.dumps(kept.state(root, container, noted), indent=2))
+    click.echo(json.dumps(_kept().state(root, container, noted), indent=2))
 
 
 @runtime.command(name="list")
@@ -165,9 +160,7 @@ def state(container: Any, root: Path, noted: Any) -> None:
 @click.pass_obj
 def list_(root: Path, quiet: bool, form: str) -> None:
     """List the containers."""
-    from kit.containers import kept
-
-    states = [kept.state(root, *kept.load(root, id)) for id in kept.all(root)]
+    states = [_kept().state(root, *_kept().load(root, id)) for id in _kept().all(root)]
     if form == "json" and not quiet:
         click.echo(json.dumps(states))
         return
@@ -200,9 +193,7 @@ def _signal(text: str) -> int:
 @_on_container
 def delete(container: Any, root: Path, noted: Any, force: bool) -> None:
     """Remove a container that has stopped."""
-    from kit.containers import kept
-
-    kept.delete(root, container, noted, force)
+    _kept().delete(root, container, noted, force)
 
 
 @runtime.command()
