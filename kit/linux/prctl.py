@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-
 from kit.linux.libc import call, libc
 
-_ZERO = ctypes.c_ulong(0)
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
@@ -21,7 +18,7 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
     """The raw call, with unused arguments zero. Raises OSError."""
-    return call(libc.prctl, option, ctypes.c_ulong(arg2), ctypes.c_ulong(arg3), _ZERO, _ZERO)
+    return call(libc.prctl, option, arg2, arg3, 0, 0)
 
 
 def die_with_parent(signal: int) -> None:

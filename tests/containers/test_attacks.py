@@ -60,6 +60,7 @@ CALLS = {
         "userfaultfd": 323,
         "clone3": 435,
         "add_key": 248,
+        "getpid_of_x32": 0x40000000 + 39,
     },
     "aarch64": {
         "keyctl": 219,
