@@ -14,6 +14,7 @@ import errno
 import fcntl
 import grp
 import json
+import logging
 import os
 import socket as sockets
 import threading
@@ -40,6 +41,7 @@ from kit.linux.remove import remove_path
 
 _THREADS = 32  # for disks, mounts and registries
 _BUFFER = 1 << 18  # bytes of a body that may wait for its thread
+_QUIET = logging.Logger("kit.engine", logging.CRITICAL)  # the client hears of its own mistakes, nobody else
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -112,7 +114,12 @@ class Engine:
         assert server is not None
 
         def connection() -> Connection:
-            options = {"access_log": None, "read_bufsize": _BUFFER, "auto_decompress": False}
+            options = {
+                "access_log": None,
+                "logger": _QUIET,
+                "read_bufsize": _BUFFER,
+                "auto_decompress": False,
+            }
             return Connection(server, loop=self._loop, **cast(Any, options))
 
         self._server = await self._loop.create_unix_server(connection, sock=listener, backlog=512)

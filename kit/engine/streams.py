@@ -14,6 +14,7 @@ import os
 import select
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
@@ -300,10 +301,10 @@ async def _pump(fd: int, stream: int, hear: Callable[[int, bytes], Awaitable[Non
     try:
         while True:
             await ready(fd)
-            data = os.read(fd, _PIECE)
-            if not data:
-                return
-            await hear(stream, data)
+            with suppress(BlockingIOError):  # nothing there after all
+                if not (data := os.read(fd, _PIECE)):
+                    return
+                await hear(stream, data)
     except OSError:  # EIO: a terminal that nobody has open any more
         return
     finally:

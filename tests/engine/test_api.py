@@ -125,7 +125,7 @@ def test_names_are_no_paths(api: Api, name: str) -> None:
     from urllib.parse import quote
 
     assert api("POST", f"/containers/create?name={quote(name)}", {"Image": "busybox"})[0] == 400
-    assert api("POST", "/volumes/create", {"Name": name})[0] == (201 if name == "%00xx" * 0 else 400)
+    assert api("POST", "/volumes/create", {"Name": name})[0] == 400
     assert api("GET", f"/containers/{quote(name, safe='')}/json")[0] == 404
     assert api("DELETE", f"/volumes/{quote(name, safe='')}")[0] == 404
 
@@ -136,15 +136,22 @@ def test_a_body_has_an_end(engine: Engine, api: Api) -> None:
 
 
 def test_broken_requests_hurt_nobody(engine: Engine, api: Api) -> None:
+    chunked = b"HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    lengths = b"HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}"
     for text in (
-        b"POST /v1.44/containers/create HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"POST /v1.44/build HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
-        b"GET /v1.44/info HTTP/1.1\r\nHost",
-        b"\x16\x03\x01\x02\x00\x01",
+        b"POST /v1.44/containers/create " + chunked + b"zz\r\n",
+        b"POST /v1.44/containers/create " + chunked + b"-5\r\n{}\r\n",
+        b"POST /v1.44/containers/create " + lengths,
+        b"GET /v1.44/info HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
     ):
         with api.socket() as client:
             client.sendall(text)
-    assert api("GET", "/containers/json")[0] == 200
+            assert b" 400 " in client.recv(4096).partition(b"\r\n")[0]
+    for text in (b"POST /v1.44/build " + chunked + b"5\r\nabc", b"GET /v1.44/info HTTP/1.1\r\nHost"):
+        with api.socket() as client:
+            client.sendall(text)
+    assert api("GET", "/containers/json")[0] == 200 and engine.containers == []
 
 
 def test_build_context_can_not_lead_out(engine: Engine, api: Api, tmp_path: Path) -> None:
@@ -526,12 +533,13 @@ def test_half_a_request_hinders_nobody(root: Path, tmp_path: Path) -> None:
         api = Api(engine.socket)
         halves = [api.socket() for _ in range(50)]
         for client in halves:
-            client.sendall(b"POST /v1.44/containers/create HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+            client.sendall(
+                b"POST /v1.44/containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+            )
         assert api("GET", "/containers/json")[0] == 200
-    for client in halves:  # and the engine ends all the same
-        with suppress(ConnectionError):
-            assert client.recv(4096) == b"" or True
-        client.close()
+    for client in halves:  # the engine has ended all the same
+        with client, suppress(ConnectionError):
+            assert client.recv(4096) == b""
 
 
 def test_a_log_flood_is_kept_small(engine: Engine, api: Api) -> None:
