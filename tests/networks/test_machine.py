@@ -12,8 +12,8 @@ from kit.linux import spawn
 from tests.networks import machine
 
 ROOT = Path(__file__).parents[2]
-CHECKS = "way_out_and_in no_router a_router closed_by_others owner_killed owner_ended".split()
-CHECKS += ["only_this_machine", "two_programs", "subnets_in_use", "killed_at_any_moment", "several_programs", "read_only_sys"]
+CHECKS = "way_out_and_in only_this_machine no_router a_router closed_by_others two_programs owner_killed".split()
+CHECKS += "owner_ended killed_at_any_moment several_programs subnets_in_use read_only_sys".split()
 
 
 @pytest.mark.needs("root", "ip", "busybox", "iptables")

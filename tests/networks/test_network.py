@@ -113,8 +113,9 @@ def test_many_at_once(container):
 def test_a_chosen_subnet_address_and_mac(container):
     a, b = container(), container()
     with Network.create("chosen", subnet="10.99.7.0/29", gateway="10.99.7.6") as network:
-        here = network.connect(a.pid, ip="10.99.7.3", mac="02:00:00:00:00:09", interface="net0")
-        assert (here.ip, here.mac, here.interface) == ("10.99.7.3", "02:00:00:00:00:09", "net0")
+        here = network.connect(a.pid, ip="10.99.7.3", mac="02:00:00:00:00:09")
+        assert (here.ip, here.mac) == ("10.99.7.3", "02:00:00:00:00:09")
+        assert "02:00:00:00:00:09" in str(a.run("ip", "link", "show", "eth0"))
         assert a.reaches("10.99.7.6")
         for wrong in ("10.99.7.3", "10.99.7.6", "10.99.7.0", "10.99.7.7", "10.99.8.1", "x"):
             with pytest.raises(ValueError):
@@ -141,7 +142,7 @@ def test_addresses_are_given_back(container):
             network.connect(a.pid)
         network.disconnect(endpoints[2])
         with pytest.raises(KernelError):
-            network.connect(a.pid, interface="x" * 16)
+            network.connect("/etc/passwd")
         assert network.connect(a.pid).ip == endpoints[2].ip
     with Network.create("small", subnet="10.99.7.0/29") as network:  # the subnet too
         seen = []
@@ -184,18 +185,18 @@ def test_the_leak_check_sees_networks():
 
 
 def test_what_fails_leaves_nothing_and_teaches(container):
-    a, gone = container(), container()
+    a, gone, odd = container(), container(), container()
     gone.process.close()
+    odd.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "end").check()
     with Network.create("bridge") as network:
         network.connect(a.pid)
         descriptors = len(os.listdir("/proc/self/fd"))
-        for netns, interface, number in (
-            (gone.pid, None, errno.ENOENT), (os.getpid(), None, errno.EINVAL),
-            ("/etc/passwd", None, errno.EINVAL), (a.pid, "eth0", errno.EEXIST),
-            (a.pid, "x" * 16, errno.ERANGE),
+        for netns, number in (
+            (gone.pid, errno.ENOENT), (os.getpid(), errno.EINVAL), ("/etc/passwd", errno.EINVAL),
+            (odd.pid, errno.EEXIST),
         ):  # fmt: skip
             with pytest.raises(KernelError) as refused:
-                network.connect(netns, interface=interface)
+                network.connect(netns)
             assert refused.value.errno == number and refused.value.remedy
         assert len(network.endpoints) == 1
         assert len(os.listdir("/proc/self/fd")) == descriptors

@@ -83,7 +83,7 @@ class Network:
 
     def __init__(self, name: str, id: str, leases: Leases, internal: bool) -> None:
         self.name, self.id, self.internal = name, id, internal
-        self.subnet, self.gateway = str(leases.subnet), str(leases.gateway)
+        self.subnet, self.gateway = str(leases.subnet), leases.gateway
         self.prefixlen = leases.subnet.prefixlen
         self.bridge = new_name()
         self.resolves = name != "bridge"
@@ -133,27 +133,27 @@ class Network:
 
     def connect(
         self, netns: int | str, ip: str | None = None, aliases: Iterable[str] = (), mac: str | None = None,
-        interface: str | None = None, upstreams: Iterable[str] = (),
+        upstreams: Iterable[str] = (),
     ) -> Endpoint:  # fmt: skip
         """Plug in a container, running or held: a process in it, or the path of its network namespace.
 
-        ``aliases`` are its names here, its own among them; its interface is by default the first free of
-        eth0, eth1, ...; ``upstreams`` are asked for names that we don't know, instead of the machine's name
+        Its interface is eth0, or the next that none of its networks has. ``aliases`` are its names here, its
+        own among them; ``upstreams`` are asked for names that we don't know, instead of the machine's name
         servers. Raises ValueError for an address that can't be had; KernelError ENOENT when it has ended,
-        EINVAL for the host's network, EEXIST for an interface that it has already.
+        EINVAL for the host's network, EEXIST where it made itself such an interface.
         """
         if mac is not None and len(bytes.fromhex(mac.replace(":", ""))) != 6:
             raise ValueError(f"{mac!r} is no address like 02:42:ac:11:00:02")
         asked = tuple(str(ipv4(server)) for server in upstreams)
         with _lock:
-            leased = str(self._leases.take(ip))
+            leased = self._leases.take(ip)
             try:
                 place = at(netns)
             except BaseException:
                 self._leases.give_back(leased)
                 raise
             names, link = tuple(alias.lower() for alias in aliases), Owned("link", new_name())
-            interface, mac = interface or place.next_interface(), mac or _mac(leased)
+            interface, mac = place.next_interface(), mac or _mac(leased)
             endpoint = Endpoint(self, leased, mac, interface, names, asked, place, link)
             self.endpoints.append(endpoint)
             place.endpoints.append(endpoint)

@@ -43,22 +43,19 @@ class Leases:
 
     def __init__(self, subnet: IPv4Network, gateway: str | None = None) -> None:
         self.subnet = subnet
-        self._taken = {subnet.network_address, subnet.broadcast_address}
+        self._taken = {str(subnet.network_address), str(subnet.broadcast_address)}
         self._next = 0
         self.gateway = self.take(gateway)
 
-    def take(self, ip: str | None = None) -> IPv4Address:
-        """Lease this address, or the next free one. ValueError: not in the subnet, taken, or none is left."""
+    def take(self, ip: str | None = None) -> str:
+        """Lease this address, or the next free one. ValueError: taken, not in the subnet, or none is left."""
         if ip is not None:
-            address = ipv4(ip)
-            if address not in self.subnet:
-                raise ValueError(f"the address {ip} is not in the subnet {self.subnet}")
-            if address in self._taken:
-                raise ValueError(f"the address {ip} is taken")
-            self._taken.add(address)
-            return address
-        for _ in range(self.subnet.num_addresses):
-            address, self._next = self.subnet[self._next], (self._next + 1) % self.subnet.num_addresses
+            if ipv4(ip) not in self.subnet or ip in self._taken:
+                raise ValueError(f"the address {ip} is taken, or not in the subnet {self.subnet}")
+            self._taken.add(ip)
+            return ip
+        for _ in range(size := self.subnet.num_addresses):
+            address, self._next = str(self.subnet[self._next]), (self._next + 1) % size
             if address not in self._taken:
                 self._taken.add(address)
                 return address
@@ -66,4 +63,4 @@ class Leases:
 
     def give_back(self, address: str) -> None:
         """End a lease."""
-        self._taken.discard(IPv4Address(address))
+        self._taken.discard(address)
