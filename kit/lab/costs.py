@@ -84,8 +84,11 @@ def _check(what: str, rows: Mapping[str, Sequence[float]]) -> None:
 
 def said(name: str, value: float) -> str:
     """A figure in three digits: seconds for a start, else bytes."""
-    if name != "start":
-        return size(round(value))
+    return seconds(value) if name == "start" else size(round(value))
+
+
+def seconds(value: float) -> str:
+    """Seconds in three digits."""
     if value < 1:
         return f"{1000 * value:.3g} ms"
     return f"{value:.3g} s" if value < 1000 else f"{value:.0f} s"

@@ -38,14 +38,8 @@ class Exchanges:
         more = f'<div class="kit-more">{count(hidden, "earlier request")} not shown</div>' if hidden else ""
         ends = f'<div class="kit-ends"><b>{escape(self._client())}</b> <b>{escape(self.server)}</b></div>'
         body = "".join(self._row(one, largest) for one in shown)
-        return table(
-            "exchanges.css",
-            f"kit-exchanges kit-{self.word}",
-            self.title,
-            self._said(),
-            body,
-            above=more + ends,
-        )
+        look = f"kit-exchanges kit-{self.word}"
+        return table("exchanges.css", look, self.title, self._said(), body, above=more + ends)
 
     def _client(self) -> str:
         return "client"
@@ -66,9 +60,8 @@ class Exchanges:
 
     def _row(self, one: Request, largest: int) -> str:
         """Two lines: what was asked and what was answered, which open to the bodies that are known."""
-        asked = (
-            f"<b>{escape(one.method)}</b> <code>{escape(short(one.path))}</code> {_small(self._told(one))}"
-        )
+        path, told = escape(short(one.path)), _small(self._told(one))
+        asked = f"<b>{escape(one.method)}</b> <code>{path}</code> {told}"
         fetched = f"{size(one.fetched)} fetched first" if one.fetched else ""
         answered = " · ".join(filter(None, (fetched, one.answered)))
         status = f"<span><b>{one.status}</b> {escape(one.reason)}</span> {_small(answered)}"
@@ -96,9 +89,8 @@ class Exchanges:
 def exchanges(what: Any, title: str = "") -> Exchanges:
     """Draw the requests of a Client, of a Registry (its log), or of a list of Exchange or Access."""
     server = name_of(what)
-    return Exchanges(
-        server, title or "requests and answers", [request_of(one, server) for one in log_of(what)]
-    )
+    requests = [request_of(one, server) for one in log_of(what)]
+    return Exchanges(server, title or "requests and answers", requests)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ See namespaces(7), cgroups(7), veth(4), proc_pid_mountinfo(5).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from socket import AF_INET, if_indextoname
 from typing import TYPE_CHECKING, Any
@@ -36,28 +37,30 @@ def found(engine: Engine, name: str, title: str = "a container, from both sides"
         raise ValueError(f"found: {container.name} does not run, so there is no process to find")
     pid, group = container.task.pid, container.task.group
     space, within = of(pid), inside(pid, only=("uts", "cgroup"))
-    family = members(pid)
     above, layers = proc.parent(pid), count(len(container.disk.hold()), "layer")
-    wired = _cables(pid, container.name) if "network" in space.own else [("ours", "ours")]
+    groups = within.run(["cat", f"/proc/{pid}/cgroup"]).check().stdout  # as read in its cgroup namespace
+    limits = [
+        name for name in ("cpu.max", "memory.max", "pids.max") if name.split(".")[0] in group.controllers
+    ]
     rows = [
         ("name", f"{container.name}, {container.id[:12]}", within.run(["uname", "-n"]).stdout.strip()),
-        ("processes", _lines(f"{one.pid}  {cut(one.command)}" for one in family),
-         _lines(f"{one.inside}  {cut(one.command)}" for one in family)),
+        ("processes", *_sides(
+            (f"{one.pid}  {cut(one.command)}", f"{one.inside}  {cut(one.command)}") for one in members(pid)
+        )),
         ("parent of the first", f"{above}  {called(proc.command(above))}", "0, out of sight"),
-        ("namespaces of its own", _lines(f"{kind}  {space.ours[kind]}" for kind in space.own),
-         _lines(f"{kind}  {space[kind]}" for kind in space.own)),
-        ("shared", _lines(f"{kind}  {space.ours[kind]}" for kind in space.shared),
-         _lines(f"{kind}  {space[kind]}" for kind in space.shared)),
-        ("control group", _places(group), _lines(_groups(within, pid))),
-        ("limits", _lines(_limits(group)), "set outside, and felt inside"),
-        ("root", short(f"{container.disk.path}\n{layers} below {container.disk.upper}"), "/"),
-        ("network", _lines(outer for outer, _ in wired), _lines(inner for _, inner in wired)),
+        *((what, *_sides((f"{kind}  {space.ours[kind]}", f"{kind}  {space[kind]}") for kind in kinds))
+          for what, kinds in (("namespaces of its own", space.own), ("shared", space.shared))),
+        ("control group", _places(group), *_sides(line.split(":", 2)[2:] for line in groups.splitlines())),
+        ("limits", "\n".join(f"{one}  {human(one, group[one])}" for one in limits), "felt, not changed"),
+        ("root", short(f"{container.disk.path}\nan overlay: {layers} below, upper beside it"), "/"),
+        ("network", *(_cables(pid, container.name) if "network" in space.own else ("ours", "ours"))),
     ]  # fmt: skip
     return Table(title, ("", "on the host", "inside"), rows)
 
 
-def _lines(texts: Any) -> str:
-    return "\n".join(texts)
+def _sides(pairs: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """Pairs of lines as a pair of cells; a line that comes twice on its side once."""
+    return tuple("\n".join(dict.fromkeys(lines)) for lines in zip(*pairs, strict=True))
 
 
 def _places(group: Cgroup) -> str:
@@ -68,40 +71,24 @@ def _places(group: Cgroup) -> str:
     return short(f"{shown}\nand others for {', '.join(others)}" if others else shown)
 
 
-def _groups(within: Any, pid: int) -> list[str]:
-    """Its groups' paths as somebody in its cgroup namespace reads them."""
-    text = within.run(["cat", f"/proc/{pid}/cgroup"]).check().stdout
-    return list(dict.fromkeys(line.split(":", 2)[2] for line in text.splitlines()))
-
-
-def _limits(group: Cgroup) -> list[str]:
-    names = [
-        name for name in ("cpu.max", "memory.max", "pids.max") if name.partition(".")[0] in group.controllers
-    ]
-    return [f"{name}  {human(name, group[name])}" for name in names]
-
-
-def _cables(pid: int, name: str) -> list[tuple[str, str]]:
+def _cables(pid: int, name: str) -> tuple[str, ...]:
     """Of each cable the end that is plugged in here, and the one in the container with its address.
 
     The index of its other end is all that an end knows of it.
     """
 
     def look(ip: Any) -> list[tuple[int, str]]:
-        ipv4 = {one["index"]: one for one in ip.get_addr(family=AF_INET)}
-        return [
-            (link.get_attr("IFLA_LINK"), _address(link.get_attr("IFLA_IFNAME"), ipv4.get(link["index"])))
-            for link in ip.get_links()
-            if link.get_attr("IFLA_LINK")
-        ]
+        at = {
+            one["index"]: f"{one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}" for one in ip.get_addr(AF_INET)
+        }
+        ends = (
+            (one.get_attr("IFLA_LINK"), one.get_attr("IFLA_IFNAME"), one["index"]) for one in ip.get_links()
+        )
+        return [(other, f"{name}  {at.get(index, '')}") for other, name, index in ends if other]
 
     pairs = []
     for index, inner in in_network(pid, f"look at the network of {name}", look):
         outer = if_indextoname(index)
         bridge = Path(f"/sys/class/net/{outer}/master").resolve().name
         pairs.append((f"{outer}  plugged into the bridge {bridge}", inner))
-    return pairs or [("no cable", "lo alone")]
-
-
-def _address(interface: str, found: Any) -> str:
-    return f"{interface}  {found.get_attr('IFA_ADDRESS')}/{found['prefixlen']}" if found else interface
+    return _sides(pairs or [("no cable", "lo alone")])

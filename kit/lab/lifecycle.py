@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from kit.lab.costs import seconds
 from kit.lab.palette import BLUE, INK, RULE
 from kit.lab.picture import Picture, canvas
 from kit.lab.tree import box, cut, write
@@ -88,7 +89,7 @@ def lifecycle(
         box(axes, x - WIDE / 2, y - TALL / 2, WIDE, TALL, colour, fill=fill, edge=edge, radius=7)
         write(axes, x, y - (9 if state in spent else 0), state, bold=there, size=11, align="center")
         if state in spent:
-            write(axes, x, y + 10, _seconds(spent[state]), size=9.5, align="center")
+            write(axes, x, y + 10, seconds(spent[state]), size=9.5, align="center")
     return Picture(figure, title, f"{title}. {_words(about, steps)}")
 
 
@@ -139,14 +140,10 @@ def _way(axes: Axes, way: tuple[str, str], taken: list[tuple[int, Step]]) -> Non
 def _taken(taken: list[tuple[int, Step]]) -> list[str]:
     """The figures at a way: which steps it was, and when; of many the first and the last."""
     texts = [
-        f"{number}:  {_seconds(step.at)}" + f", status {step.status}" * bool(step.status)
+        f"{number}:  {seconds(step.at)}" + f", status {step.status}" * bool(step.status)
         for number, step in taken
     ]
     return texts if len(texts) < 3 else [f"{texts[0]} …", f"{texts[-1]}"]
-
-
-def _seconds(seconds: float) -> str:
-    return f"{1000 * seconds:.1f} ms" if seconds < 0.1 else f"{seconds:.2f} s"
 
 
 def _words(about: str, steps: list[Step]) -> str:
@@ -157,7 +154,7 @@ def _words(about: str, steps: list[Step]) -> str:
         ]
         return f"States: {', '.join(PLACES)}. {'; '.join(ways)}."
     went = [
-        f"{step.way[1]} after {_seconds(step.at)}" + f" with exit status {step.status}" * bool(step.status)
+        f"{step.way[1]} after {seconds(step.at)}" + f" with exit status {step.status}" * bool(step.status)
         for step in steps
     ]
     return f"{about}: {', '.join(went)}."

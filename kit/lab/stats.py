@@ -20,5 +20,5 @@ def stats(engine: Engine, *names: str, seconds: float = 20, hz: float = 10, titl
     for one in found:
         if one.task is None:
             raise ValueError(f"stats: {one.name} does not run; start it first")
-    groups = {one.name: one.task.group for one in found if one.task}
-    return live(*groups.values(), names=list(groups), seconds=seconds, hz=hz, title=title)
+    groups = [one.task.group for one in found if one.task]
+    return live(*groups, names=[one.name for one in found], seconds=seconds, hz=hz, title=title)

@@ -38,7 +38,7 @@ def test_both_sides(engine, client):
     for directory in engine.find("web").task.group.directories:
         assert str(pid) in open(f"{directory}/cgroup.procs").read().split()  # noqa: SIM115
     assert "memory.max  64 MiB" in rows["limits"][0] and "pids.max  20" in rows["limits"][0]
-    assert "1 layer below /" in rows["root"][0]
+    assert rows["root"][0].endswith("/merged\nan overlay: 1 layer below, upper beside it")
     cable, bridge = rows["network"][0].split("  plugged into the bridge ")
     shown = subprocess.run(
         ["ip", "-o", "link", "show", cable], capture_output=True, text=True, check=True

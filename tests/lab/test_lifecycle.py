@@ -29,7 +29,7 @@ def test_a_whole_life(engine, client, check_picture):
     check_picture(picture)
     states = re.findall(r"(\w+) after [\d.]+ m?s", picture.alt)
     assert states == "created running paused running exited running exited removed".split()
-    assert picture.alt.startswith(f"its life. life · {one.id[:12]} · busybox: created after 0.0 ms, ")
+    assert picture.alt.startswith(f"its life. life · {one.id[:12]} · busybox: created after 0 ms, ")
     assert picture.alt.count("exited after") == picture.alt.count("with exit status 137") == 2
     steps = _life(engine, one.id[:12])[1]
     assert [step.at for step in steps] == sorted(step.at for step in steps) and steps[0].at == 0
