@@ -10,7 +10,6 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pkgutil import resolve_name
 from typing import Any, TypeVar
@@ -89,6 +88,7 @@ def visit(what: str, netns: str, work: Callable[[], T]) -> T:
 
     Raises KernelError, beginning with ``what``, where the kernel refuses.
     """
+    from concurrent.futures import ThreadPoolExecutor
 
     def away() -> T:
         with open(netns) as file:

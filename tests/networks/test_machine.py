@@ -12,8 +12,9 @@ from kit.linux import spawn
 from tests.networks import machine
 
 ROOT = Path(__file__).parents[2]
-CHECKS = "way_out_and_in only_this_machine no_router a_router closed_by_others two_programs owner_killed".split()
-CHECKS += "owner_ended killed_at_any_moment several_programs subnets_in_use read_only_sys".split()
+CHECKS = "way_out_and_in only_this_machine no_router a_router closed_by_others two_programs".split()
+CHECKS += "owner_killed owner_ended killed_at_any_moment several_programs".split()
+CHECKS += ["subnets_in_use", "read_only_sys"]
 
 
 @pytest.mark.needs("root", "ip", "busybox", "iptables")
