@@ -143,7 +143,7 @@ def test_nobody_uses_pyplot() -> None:
 def test_a_file_is_read_in_one_sitting() -> None:
     lines = {module: len(file.read_text().splitlines()) for module, file in MODULES.items()}
     assert {module: count for module, count in lines.items() if count > 350} == {}
-    assert sum(lines.values()) < 30_000
+    assert sum(lines.values()) < 31_000
 
 
 def python(*arguments: str) -> str:
