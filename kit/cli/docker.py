@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import click
@@ -197,9 +198,7 @@ def logs(client: Any, name: str, follow: bool, tail: int) -> None:
         click.echo(data, nl=False)
 
 
-def _list(
-    group: click.Group, name: str, titles: str, only: int, rows: Callable[..., Any], *more: Any
-) -> None:
+def _list(group: Any, name: str, titles: str, only: int, rows: Callable[..., Any], *more: Any) -> None:
     """A command that shows a table, or with -q one column of it."""
 
     def listed(client: Any, quiet: bool, **how: Any) -> None:
@@ -233,20 +232,9 @@ def _images(api: Any) -> Iterator[Sequence[object]]:
 
 _list(docker_, "ps", "CONTAINER ID|IMAGE|COMMAND|STATUS|PORTS|NAMES", 0, _containers, _ALL)
 _list(docker_, "images", "REPOSITORY|TAG|IMAGE ID|CREATED|SIZE", 2, _images)
-_list(
-    _volume,
-    "ls",
-    "DRIVER|VOLUME NAME",
-    1,
-    lambda api: [(one["Driver"], one["Name"]) for one in api.volumes()["Volumes"] or ()],
-)
-_list(
-    _network,
-    "ls",
-    "NETWORK ID|NAME|DRIVER",
-    0,
-    lambda api: [(one["Id"][:12], one["Name"], one["Driver"]) for one in api.networks()],
-)
+_VOLUME, _NETWORK = itemgetter("Driver", "Name"), itemgetter("Name", "Driver", "Scope")
+_list(_volume, "ls", "DRIVER|VOLUME NAME", 1, lambda api: map(_VOLUME, api.volumes()["Volumes"] or ()))
+_list(_network, "ls", "NAME|DRIVER|SCOPE", 0, lambda api: map(_NETWORK, api.networks()))
 
 
 def _name(image: str) -> tuple[str, str]:
