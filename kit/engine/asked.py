@@ -28,9 +28,7 @@ Handler = Callable[["Engine", web.Request], Awaitable[object]]
 ROUTES: list[tuple[str, str, Handler]] = []
 LIMIT = 4 << 20  # bytes of a JSON body
 T = TypeVar("T")
-_NAMES = {
-    str: "a string", int: "a number", bool: "true or false", list: "a list of strings", dict: "an object",
-}  # fmt: skip
+_NAMES = {str: "a string", int: "a number", bool: "true or false", dict: "an object"}
 _MANY = {str: "strings", int: "numbers", dict: "objects"}
 
 
@@ -69,7 +67,10 @@ def moment(text: str) -> float:
             return float(read(text))
         except ValueError:
             continue
-    return time.time() - nanoseconds(text) / 1e9
+    try:
+        return time.time() - nanoseconds(text) / 1e9
+    except BadDockerfile:
+        raise bad(f"{text!r:.60} is no time, and no age like 1h30m") from None
 
 
 def filters(request: web.Request, known: Iterable[str]) -> dict[str, list[str]]:
@@ -122,15 +123,6 @@ async def body(request: web.Request) -> Document:
     if not isinstance(found, dict):
         raise bad("the body must be a JSON object")
     return found
-
-
-def check(document: Mapping[str, Any], types: Mapping[str, type], where: str = "") -> None:
-    """Raise Refused for a value of another type than ``types`` has for its key; null is always fine."""
-    for key, kind in types.items():
-        value = document.get(key)
-        right = value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
-        if not right or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
-            raise bad(f"{where}{key} must be {_NAMES[kind]}")
 
 
 #: What a field may be that the engine does not have: as if it were not there.

@@ -39,6 +39,7 @@ class Life:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.removals: set[asyncio.Task[None]] = set()  # of the files of what has been removed
 
     def tell(self, container: Container, action: str, **more: str) -> None:
         self.engine.events.tell("container", action, container.id, container.attributes(**more))
@@ -267,7 +268,12 @@ class Life:
         container.disk.close()
         gone = container.directory.with_name(f".{container.id}")
         container.directory.rename(gone)  # at once; what is left of it after a crash goes at the next start
-        await asyncio.to_thread(remove_path, gone)
+        removal = asyncio.create_task(asyncio.to_thread(remove_path, gone))
+        if container.host.get("AutoRemove"):  # nobody asked for it now, and somebody waits for the end
+            self.removals.add(removal)
+            removal.add_done_callback(self.removals.discard)
+        else:
+            await removal
         anonymous = [one["Name"] for one in container.document["Mounts"] if volumes and one.get("Anonymous")]
         for name in anonymous:
             if not any(name in other.volumes for other in self.engine.containers):

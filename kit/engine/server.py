@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, cast
 
 from aiohttp import web
@@ -271,15 +270,14 @@ class Engine:
             for job in container.jobs:
                 job.cancel()
             container.disk.close()
+        await asyncio.gather(*self.life.removals, return_exceptions=True)  # the next start removes the rest
         await asyncio.to_thread(self.networks.close)
         await self._runner.cleanup()
 
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -17,25 +17,19 @@ if TYPE_CHECKING:
     from kit.engine.container import Container
     from kit.engine.server import Engine
 
-_CPU = {"total_usage": "usage_usec", "usage_in_usermode": "user_usec", "usage_in_kernelmode": "system_usec"}
-_THROTTLING = {
-    "periods": "nr_periods",
-    "throttled_periods": "nr_throttled",
-    "throttled_time": "throttled_usec",
-}
+_CPU = {"total_usage": "usage", "usage_in_usermode": "user", "usage_in_kernelmode": "system"}
 _NEVER = "0001-01-01T00:00:00Z"
 
 
 def _cpu(used: dict[str, int]) -> Document:
     """Times in nanoseconds."""
-
-    def named(names: dict[str, str]) -> dict[str, int]:
-        return {
-            name: used.get(f"cpu_{key}", 0) * (1000 if key.endswith("_usec") else 1)
-            for name, key in names.items()
-        }
-
-    return {"cpu_usage": named(_CPU), "throttling_data": named(_THROTTLING)}
+    return {
+        "cpu_usage": {name: used.get(f"cpu_{key}_usec", 0) * 1000 for name, key in _CPU.items()},
+        "throttling_data": {
+            "periods": used.get("cpu_nr_periods", 0), "throttled_periods": used.get("cpu_nr_throttled", 0),
+            "throttled_time": used.get("cpu_throttled_usec", 0) * 1000,
+        },
+    }  # fmt: skip
 
 
 def _now(container: Container) -> Document:

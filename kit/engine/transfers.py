@@ -189,7 +189,7 @@ def header(request: web.Request, name: str) -> Document:
 
 def credentials(found: Mapping[str, Any]) -> Credentials | None:
     """What a client calls so; None where it says nothing: then the engine's own count."""
-    asked.check(found, _TEXTS)
+    asked.known(found, {str: object, **_TEXTS}, "X-Registry-Auth")
     user, secret, token = (found.get(name) or "" for name in ("username", "password", "identitytoken"))
     return Credentials("" if token else user, token or secret) if user or token else None
 

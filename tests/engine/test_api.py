@@ -378,6 +378,7 @@ def test_the_list_is_filtered(api: Api) -> None:
         query = urlencode({"filters": json.dumps(wrong)})
         assert api("GET", f"/containers/json?{query}")[0] in (400, 404)
     assert api("POST", '/containers/prune?filters={"until":["1h"]}')[1]["ContainersDeleted"] is None
+    assert api("POST", '/containers/prune?filters={"until":["soon"]}')[0] == 400
     assert api("POST", '/containers/prune?filters={"label!":["a"]}')[1]["ContainersDeleted"] == [ids[1]]
     assert api("GET", "/containers/json?limit=1&all=0")[1][0]["Names"] == ["/three"]
     assert api("GET", "/containers/json?size=1")[1][0]["SizeRootFs"] > 0
@@ -544,7 +545,7 @@ def test_half_a_request_hinders_nobody(root: Path, tmp_path: Path) -> None:
 
 def test_a_log_flood_is_kept_small(engine: Engine, api: Api) -> None:
     log = {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "2"}}
-    container = make(api, "aa", "sh", "-c", "yes flood | head -c 20000000", HostConfig={"LogConfig": log})
+    container = make(api, "aa", "sh", "-c", "yes flood | head -c 2000000", HostConfig={"LogConfig": log})
     api("POST", "/containers/aa/start")
     api("POST", "/containers/aa/wait")
     files = list((engine.root / "containers" / container).glob("*-json.log*"))
