@@ -19,7 +19,7 @@ import pytest
 from kit import owner
 from tests.engine.test_death import killed, started
 
-pytestmark = pytest.mark.needs("root")
+pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(300)]
 TRUE = {"Image": "busybox", "Cmd": ["true"]}
 
 
