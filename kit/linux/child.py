@@ -274,8 +274,11 @@ def run(
 def two_stages(request: Request) -> bool:
     """Whether a first child must prepare the way.
 
-    What it does holds for children only. See pid_namespaces(7).
+    What it does holds for children only. See pid_namespaces(7). For a container's program the helper, which
+    is root then, does it itself: it is one copy less.
     """
+    if request["contained"] is not None:
+        return False
     return "time" in request["unshare"] or bool({"pid", "time"} & set(request["join"]))
 
 

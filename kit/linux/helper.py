@@ -22,7 +22,7 @@ from typing import Any
 
 from kit.linux import capabilities, child, prctl
 from kit.linux.child import Request, clone_flags, two_stages
-from kit.linux.clone import CLONE_NEWUSER, clone3
+from kit.linux.clone import CLONE_NEWPID, CLONE_NEWUSER, clone3, setns
 from kit.linux.messages import receive, send
 
 #: Seconds for all that is done before an exec. In a container that is joined, root may stop the new process,
@@ -55,6 +55,19 @@ def _open_groups(directories: list[str], opened: list[int]) -> int | None:
     return born_in
 
 
+def _clone_in(namespace: int, flags: int, born_in: int | None) -> int:
+    """As clone3, with the child in another pid namespace. Ours stays: setns(2) is about children there."""
+    with open("/proc/self/ns/pid", "rb") as ours:
+        setns(namespace, CLONE_NEWPID)
+        pid = -1
+        try:
+            pid = clone3(flags, signal.SIGCHLD, born_in)
+        finally:
+            if pid:  # not in the child
+                setns(ours.fileno(), CLONE_NEWPID)
+    return pid
+
+
 def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     """Make one process: its pid, or the step that failed and the errno; and descriptors for the client.
 
@@ -74,7 +87,10 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     failure: dict[str, Any] | None = None
     pid = 0
     try:
-        pid = clone3(flags & CLONE_NEWUSER if two_stages(request) else flags, signal.SIGCHLD, born_in)
+        if request["contained"] is not None and "pid" in request["join"]:
+            pid = _clone_in(fds[3 + request["join"].index("pid")], flags, born_in)
+        else:
+            pid = clone3(flags & CLONE_NEWUSER if two_stages(request) else flags, signal.SIGCHLD, born_in)
         if pid == 0:
             os.close(mapped_write)  # so that our read ends should the helper die
             report.close()
