@@ -238,6 +238,7 @@ class Stdio:
         self._outs: list[int] = []
         self._stdin = -1
         self._writing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # of those who type
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.theirs = [nothing] * 3
         if not terminal:  # which the runtime makes
@@ -269,27 +270,28 @@ class Stdio:
     async def write(self, data: bytes) -> None:
         """To standard input, as fast as it is read; nothing once that is closed."""
         view = memoryview(data)
-        while view and self._stdin >= 0:
-            self._writing = asyncio.create_task(ready(self._stdin, write=True))
-            await self._writing
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:  # a terminal that has room for less than it said
-                continue
-            except OSError:  # EPIPE, EIO: nobody reads
-                self.close_stdin()
+        async with self._turn:
+            while view and self._stdin >= 0:
+                self._writing = asyncio.create_task(ready(self._stdin, write=True))
+                await self._writing
+                try:
+                    view = view[os.write(self._stdin, view) :]
+                except BlockingIOError:  # a terminal that has room for less than it said
+                    continue
+                except OSError:  # EPIPE, EIO: nobody reads
+                    self.close_stdin()
 
     def close_stdin(self) -> None:
         """The end of standard input."""
         if self._stdin >= 0:
+            if self._writing and not self._writing.done():  # it watches the descriptor
+                self._writing.cancel()
+                asyncio.get_running_loop().remove_writer(self._stdin)
             os.close(self._stdin)
             self._stdin = -1
 
     async def end(self) -> None:
         """The process has ended: wait for what it has printed before, then let go of everything."""
-        if self._writing:
-            self._writing.cancel()  # first, for it watches the descriptor
-            await asyncio.wait([self._writing])
         self.close_stdin()
         if self._pumps:
             _, late = await asyncio.wait(self._pumps, timeout=_PATIENCE)

@@ -468,6 +468,21 @@ def test_keys_detach(api: Api, query: str, keys: bytes) -> None:
     assert api("GET", "/containers/aa/json")[1]["State"]["Running"]
 
 
+def test_input_that_nobody_reads(api: Api) -> None:
+    """Two clients type more than the pipe holds; the end of one's input is the end of the container's."""
+    make(api, "aa", "sh", "-c", "sleep 1; cat >/dev/null; echo done", OpenStdin=True, StdinOnce=True)
+    api("POST", "/containers/aa/start")
+    clients = [attach(api, "containers/aa/attach?stream=1&stdin=1&stdout=1")[0] for _ in range(2)]
+    for client in clients:
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            client.sendall(b"x" * 300_000)
+        client.setblocking(True)
+    clients[0].shutdown(socket.SHUT_WR)
+    assert [framed(rest_of(client)) for client in clients] == [[(1, b"done\n")]] * 2
+    assert api("POST", "/containers/aa/wait")[1]["StatusCode"] == 0
+
+
 def test_the_client_says_how_it_reads_an_exec(api: Api) -> None:
     """docker-py makes one with a terminal and starts it without saying so: then it wants frames."""
     make(api, "aa", "sleep", "100")
