@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from kit import owner
 from kit.engine import asked
 from kit.engine.asked import bad
 from kit.engine.images import give, named
+from kit.engine.networks import Plugged
 from kit.engine.streams import Tell, progress, received
 from kit.engine.transfers import fetch, header, of_registry, platform
 from kit.images.build import build
@@ -60,8 +62,8 @@ async def build_image(engine: Engine, request: web.Request) -> web.StreamRespons
         raise bad("only the classic builder (version 1) is here: set DOCKER_BUILDKIT=0")
     if others := {name for name, text in query.items() if text not in _NOTHING} - _KNOWN:
         raise bad(f"the engine builds without {min(others)}")
-    if (network := query.get("networkmode") or "default") not in ("default", "none", "host"):
-        raise bad(f"networkmode is none or host in a build, and not {network!r:.40}")
+    if (network := query.get("networkmode") or "default") not in ("default", "bridge", "none", "host"):
+        raise bad(f"networkmode is bridge, none or host in a build, and not {network!r:.40}")
     if platform(request) not in (None, Platform.here()):
         raise bad(f"invalid platform {query['platform']:.40}: the engine builds for {Platform.here()}")
     arguments, labels = _json(request, "buildargs", {str: str}), _json(request, "labels", {str: str})
@@ -82,7 +84,7 @@ async def build_image(engine: Engine, request: web.Request) -> web.StreamRespons
             known = of_registry(config, Reference.parse(name).registry)
             return fetch(engine, say, name, wanted, known)
 
-        with owner.directory("context") as context, store.writing():
+        with owner.directory("context") as context, store.writing(), _network(engine, network) as joined:
             unpack(source, context, plain=True)
             image = build(
                 store,
@@ -92,7 +94,7 @@ async def build_image(engine: Engine, request: web.Request) -> web.StreamRespons
                 build_args={name: text for name, text in (arguments or {}).items() if text is not None},
                 labels=labels,
                 no_cache=no_cache or bool(caches and not any(_is_here(store, one) for one in caches)),
-                network="host" if network == "host" else "none",
+                network=joined,
                 find=find,
                 progress=_narrator(lambda text: say({"stream": text})),
             ).image
@@ -114,6 +116,22 @@ async def build_image(engine: Engine, request: web.Request) -> web.StreamRespons
             tell({"errorDetail": {"code": code, "message": text}, "error": text})
 
     return await progress(request, told)
+
+
+@contextmanager
+def _network(engine: Engine, mode: str) -> Iterator[str]:
+    """What a RUN has of the network: by default a namespace of the build's own, on the network bridge."""
+    if mode in ("none", "host"):
+        yield mode
+        return
+    from kit.linux.netlink import new_namespace
+
+    plugged = Plugged(new_namespace())
+    try:
+        plugged.endpoints["bridge"] = engine.networks.make("bridge").connect(plugged.path)
+        yield plugged.path
+    finally:
+        plugged.close()
 
 
 def _is_here(store: Store, name: str, wanted: Platform | None = None) -> bool:

@@ -177,7 +177,7 @@ async def replug(engine: Engine, request: web.Request) -> web.Response:
 
 
 class Plugged:
-    """A running container's network: its namespace, its endpoints by network, its published ports."""
+    """The network of a running container or a build: namespace, endpoints by network, published ports."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

@@ -110,6 +110,18 @@ def test_the_sdk_builds(client: sdk.DockerClient, context: Path) -> None:
         client.images.get("bad")
 
 
+@pytest.mark.parametrize(("network", "links"), [("", "eth0 lo"), ("bridge", "eth0 lo"), ("none", "lo")])
+def test_a_run_has_the_network_that_was_asked_for(
+    docker: Docker, tmp_path: Path, network: str, links: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "Dockerfile").write_text("FROM busybox\nRUN ls /sys/class/net > /links\n")
+    words = ["build", "-t", "net", *([f"--network={network}"] if network else []), str(tmp_path / "here")]
+    docker(*words)
+    assert " ".join(docker("run", "--rm", "--network=none", "net", "cat", "/links").split()) == links
+    assert "Using cache" in docker(*words)
+
+
 @pytest.mark.parametrize(
     ("asked", "word"),
     [

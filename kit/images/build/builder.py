@@ -45,19 +45,20 @@ def build(
     """Build the image that ``dockerfile`` (by default the context's own) describes, and give it ``tags``.
 
     ``context`` is the directory that COPY and ADD take from. ``target`` is the stage to stop at. ``network``
-    is what a RUN has of it, "none" or "host". ``find`` is asked for the images that it is made from, by
-    default :func:`kit.images.build.plan.find_or_make`. ``progress`` is called with each event of
-    :mod:`kit.images.build.events`, and while a RUN is silent with an Output of nothing each second: what it
-    raises ends the build. With ``source_date_epoch`` (seconds since 1970, by default
-    $SOURCE_DATE_EPOCH) nothing in the image is younger than that, and the same input gives the same digest.
+    is what a RUN has of it: "none", "host", or the path of a network namespace to join. ``find`` is asked for
+    the images that it is made from, by default :func:`kit.images.build.plan.find_or_make`. ``progress`` is
+    called with each event of :mod:`kit.images.build.events`, and while a RUN is silent with an Output of
+    nothing each second: what it raises ends the build. With ``source_date_epoch`` (seconds since 1970, by
+    default $SOURCE_DATE_EPOCH) nothing in the image is younger than that, and the same input gives the same
+    digest.
 
     Raises, before anything runs, :class:`BadDockerfile`, :class:`UnknownImage` for a base that isn't there,
     :class:`BadReference` for a tag, ValueError, :class:`KernelError` EPERM without root; then
     :class:`BuildFailed`. Whatever happens, nothing half made stays.
     """
     names = [_tag(tag) for tag in tags]
-    if network not in NETWORKS:
-        raise ValueError(f"network is {' or '.join(NETWORKS)}, and not {network!r}")
+    if network not in NETWORKS and not network.startswith("/"):
+        raise ValueError(f"network is {' or '.join(NETWORKS)} or a namespace's path, and not {network!r}")
     epoch = chosen_epoch(source_date_epoch)
     check_privilege()
     context = Path(context)

@@ -86,7 +86,8 @@ def run(
 ) -> Ended:
     """Run a program in the mounted image to its end; what it prints goes to ``output`` as it comes.
 
-    ``network`` is "none" (only ``lo``) or "host" (the machine's own). Standard input is empty. Raises
+    ``network`` is "none" (only ``lo``), "host" (the machine's own) or the path of a network namespace to
+    join. Standard input is empty. Raises
     :class:`KernelError`, naming the step, where it can't be started (no such program, no such directory,
     EPERM); TimeoutError after ``timeout`` seconds; :class:`ImageError` where the image has no room for /proc,
     /sys or /dev. Whatever happens, nothing of it runs on and nothing it needed stays.
@@ -101,6 +102,7 @@ def run(
                 argv,
                 unshare=["mount", "pid", "uts", "ipc", "cgroup", *(["network"] if network == "none" else [])],
                 hostname=HOST_NAME,
+                join={"network": network} if network.startswith("/") else {},
                 loopback=network == "none",
                 mounts=mounts,
                 root=str(rootfs.path),
@@ -165,7 +167,7 @@ def _mounts(rootfs: Rootfs, network: str, cleanup: ExitStack) -> list[Mount]:
     if not devices.exists():
         _fill_dev(devices)
     binds = {devices: "dev", **{Path("/dev", name): f"dev/{name}" for name in _DEVICES}}
-    if network == "host" and _place(root, "etc", cleanup):
+    if network != "none" and _place(root, "etc", cleanup):
         etc = _open(rootfs.path / "etc", cleanup)
         for name in _OF_THE_HOST:
             if os.path.exists(f"/etc/{name}") and _place(etc, name, cleanup, file=True):

@@ -108,7 +108,9 @@ class Steps:
         depends: dict[str, Any] = {}
         if one.name == "RUN":
             depends = {"argv": command(self.config, one), "args": self.visible}
-            depends["network"] = self._network(one)
+            network = self._network(one)
+            # A namespace is at another path each time.
+            depends["network"] = "joined" if network.startswith("/") else network
         elif one.name in ("COPY", "ADD"):
             depends = {"content": content_digest(found)}
         return key(
