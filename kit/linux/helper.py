@@ -39,19 +39,24 @@ def _write_maps(pid: int, request: Request, privileged: bool) -> None:
             file.write("".join(f"{inside} {outside} {count}\n" for inside, outside, count in request[name]))
 
 
-def _open_groups(directories: list[str], opened: list[int]) -> int | None:
-    """Open the control groups; the one of them in the v2 tree is returned, for the child to be born in.
+def _open_groups(request: Request, opened: list[int]) -> int | None:
+    """Open what the child enters its control groups by; a container's in the v2 tree is returned, to be born
+    in.
 
     Of those of v1 it is ``tasks``: where a thread moves itself alone, the kernel need not wait for all other
-    processes, as with cgroup.procs (some milliseconds).
+    processes, as with cgroup.procs (some milliseconds). Being born in a group that cgroup.kill has emptied
+    once is death, in kernels that compare its kill_seq with our own group's; nobody does that to a container.
     """
     born_in = None
-    for directory in directories:
+    for directory in request["cgroups"]:
         try:
             opened.append(os.open(os.path.join(directory, "tasks"), os.O_WRONLY | os.O_CLOEXEC))
         except FileNotFoundError:
-            born_in = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            opened.append(born_in)
+            if request["contained"] is None:
+                opened.append(os.open(os.path.join(directory, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC))
+            else:
+                born_in = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                opened.append(born_in)
     return born_in
 
 
@@ -76,7 +81,7 @@ def start(request: Request, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     privileged = os.geteuid() == 0
     groups: list[int] = []
     try:
-        born_in = _open_groups(request["cgroups"], groups)
+        born_in = _open_groups(request, groups)
     except OSError as error:
         for fd in groups:
             os.close(fd)
