@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -81,7 +82,13 @@ def _packet_rules() -> set[str]:
     """
     found = set()
     for number in (0xA01, 0xA07):  # NFT_MSG_GETTABLE, NFT_MSG_GETRULE: dumps are sent as they are fetched
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
+        try:
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+        except OSError as error:
+            if error.errno == errno.EPROTONOSUPPORT:  # a kernel without nftables has no rules of it
+                return set()
+            raise
+        with sock:
             sock.send(struct.pack("=IHHIIBBH", 20, number, 0x301, 0, 0, socket.AF_INET, 0, 0))
             try:
                 while answer := sock.recv(1 << 16, socket.MSG_DONTWAIT):
