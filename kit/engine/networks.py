@@ -221,6 +221,7 @@ class Networks:
         self.file = file
         self.known: dict[str, Document] = json.loads(file.read_bytes()) if file.exists() else {}
         self.made: dict[str, Network] = {}
+        self._closed = False
         self._lock = threading.RLock()
         for name, driver in FIXED.items():
             if name not in self.known:
@@ -245,6 +246,8 @@ class Networks:
         from kit.containers.networks import Network
 
         with self._lock:
+            if self._closed:  # a request that is still at work in a thread
+                raise conflict("the engine is closing")
             if name not in self.made:
                 about = self.find(name)
                 wish = about.get("Subnet") or None, about.get("Gateway") or None, bool(about.get("Internal"))
@@ -262,8 +265,9 @@ class Networks:
             self.save()
 
     def close(self) -> None:
-        """Remove all bridges."""
+        """Remove all bridges; there will be no more."""
         with self._lock:
+            self._closed = True
             while self.made:
                 self.made.popitem()[1].close()
 
